@@ -1,0 +1,1 @@
+//! Buckets, objects, uploads: S3 as a deterministic state machine.

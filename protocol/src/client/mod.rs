@@ -1,0 +1,1 @@
+//! The client side: find the group, register, send, retry, recover. No I/O.

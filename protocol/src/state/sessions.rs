@@ -1,0 +1,4 @@
+//! Sessions.
+
+#[derive(Default)]
+pub struct Sessions {}

@@ -1,0 +1,3 @@
+//! Carries out what the protocol decides.
+
+pub mod storage;

@@ -1,0 +1,1 @@
+//! Storage: plain synchronous Rust over one small `Disk` trait.
