@@ -18,4 +18,5 @@ pub mod tables;
 
 pub mod catalog;
 pub mod client;
+pub mod canary;
 pub mod vsr;
