@@ -110,13 +110,13 @@ struct Bounds {
 
 struct Model {
     quorums: Quorums,
-    pipeline_max: u64,
+    pipeline_max: usize,
     bounds: Bounds,
     headers: RefCell<BTreeMap<Vec<Step>, EntryHeader>>,
 }
 
 impl Model {
-    fn new(replica_count: usize, pipeline_max: u64, bounds: Bounds) -> Model {
+    fn new(replica_count: usize, pipeline_max: usize, bounds: Bounds) -> Model {
         let headers = RefCell::new(BTreeMap::from([(Vec::new(), genesis())]));
         Model { quorums: Quorums::of(replica_count), pipeline_max, bounds, headers }
     }
@@ -163,7 +163,7 @@ impl Model {
             header: self.header(&node.log[..length]),
             state: length.checked_sub(1).map_or(Present, |index| node.states[index]),
         };
-        let first = node.log.len().saturating_sub(self.pipeline_max as usize);
+        let first = node.log.len().saturating_sub(self.pipeline_max);
         Ballot {
             replica: ReplicaId::new(u8::try_from(cast.replica).unwrap()),
             incarnation: Incarnation::new(node.incarnation),
@@ -188,10 +188,10 @@ impl Model {
 
     /// What the ballots choose, after checking that no committed entry gets lost by it.
     fn choose(&self, state: &State, casts: &[Cast], ballots: &[Ballot]) -> Option<(Vec<Step>, usize)> {
-        let selection = select_log(&self.quorums, self.pipeline_max, ballots);
+        let selection = select_log(&self.quorums, self.pipeline_max as u64, ballots);
         let mut rotated = ballots.to_vec();
         rotated.rotate_left(1);
-        assert_eq!(select_log(&self.quorums, self.pipeline_max, &rotated), selection);
+        assert_eq!(select_log(&self.quorums, self.pipeline_max as u64, &rotated), selection);
 
         let everybody = casts.iter().map(|cast| cast.replica).collect::<BTreeSet<_>>().len()
             == self.quorums.replica_count;
@@ -293,7 +293,7 @@ impl Model {
             }
         }
         let leads = state.nodes[primary].member && state.nodes[primary].promised == view;
-        let room = (state.committed.len() + self.pipeline_max as usize).min(self.bounds.ops);
+        let room = (state.committed.len() + self.pipeline_max).min(self.bounds.ops);
         if leads && state.nodes[primary].log_view == view && self.holdable(state, view, base) == base.len() {
             for _ in 0..choices.choose(room.saturating_sub(log.len()) + 1) {
                 let lost: Vec<usize> = (0..state.nodes.len())
@@ -538,7 +538,7 @@ proptest! {
         script in prop::collection::vec(0..60_usize, 0..200),
         faults in 0..5_usize,
         replica_count in prop::sample::select(vec![2, 3, 4, 5, 5, 5]),
-        pipeline_max in 1..4_u64,
+        pipeline_max in 1..4_usize,
     ) {
         let model = Model::new(replica_count, pipeline_max, Bounds { ops: 6, faults, rounds: 3 });
         let mut choices = Choices::scripted(script);

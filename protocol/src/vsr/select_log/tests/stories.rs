@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use SlotState::{Faulty, Missing, Present};
 
-const PIPELINE_MAX: u64 = 2;
+const PIPELINE_MAX: usize = 2;
 
 /// The log that views `views[0]`, `views[1]`, … prepared, genesis included.
 fn log(views: &[u64]) -> Vec<EntryHeader> {
@@ -19,7 +19,7 @@ fn log(views: &[u64]) -> Vec<EntryHeader> {
 
 /// A certain vote for view 9 whose window holds the newest headers, in the given states.
 fn ballot(replica: u8, log_view: u64, headers: &[EntryHeader], states: &[SlotState]) -> Ballot {
-    let first = headers.len().saturating_sub(PIPELINE_MAX as usize + 1);
+    let first = headers.len().saturating_sub(PIPELINE_MAX + 1);
     let state = |index: usize| {
         let from_top = headers.len() - 1 - index;
         states.len().checked_sub(from_top + 1).map_or(Present, |index| states[index])
@@ -53,7 +53,7 @@ fn knowing_commit(mut ballot: Ballot, commit: u64) -> Ballot {
 }
 
 fn select(ballots: &[Ballot]) -> Selection {
-    select_log(&Quorums::of(3), PIPELINE_MAX, ballots)
+    select_log(&Quorums::of(3), PIPELINE_MAX as u64, ballots)
 }
 
 #[track_caller]
@@ -252,8 +252,8 @@ fn a_void_vote_still_voids_others() {
         ballot(3, 1, &knows_of_one, &[]),
         ballot(4, 0, &log(&[]), &[]),
     ];
-    assert_eq!(select_log(&Quorums::of(5), PIPELINE_MAX, &ballots[..4]), Selection::Wait);
-    let Selection::Chosen(chosen) = select_log(&Quorums::of(5), PIPELINE_MAX, &ballots) else {
+    assert_eq!(select_log(&Quorums::of(5), PIPELINE_MAX as u64, &ballots[..4]), Selection::Wait);
+    let Selection::Chosen(chosen) = select_log(&Quorums::of(5), PIPELINE_MAX as u64, &ballots) else {
         panic!("three current votes of five decide");
     };
     assert_eq!(chosen.stale, vec![ReplicaId::new(1), ReplicaId::new(2)]);
@@ -269,6 +269,14 @@ fn a_replaced_disk_denies_nothing_from_before_its_return() {
 
     reborn.incarnation = Incarnation::ZERO;
     assert_eq!(head(&chosen(&[header_only, reborn])).op, Op::ZERO);
+}
+
+/// Its window starts above op 1, about which it therefore says nothing.
+#[test]
+fn silence_below_a_window_denies_nothing() {
+    let header_only = ballot(0, 1, &log(&[1]), &[Missing]);
+    assert_eq!(select(&[header_only.clone(), ballot(1, 0, &log(&[0, 0, 0, 0]), &[])]), Selection::Wait);
+    assert_eq!(head(&chosen(&[header_only, ballot(1, 0, &log(&[0, 0, 0]), &[])])).op, Op::ZERO);
 }
 
 /// Peers can send any number; none of them may stop us.
@@ -289,12 +297,12 @@ fn extreme_numbers_are_survived() {
 /// What is said of any set of votes: the answer does not depend on their order, and a chosen log
 /// hangs together.
 fn check_any(quorums: &Quorums, ballots: &[Ballot]) {
-    let selection = select_log(quorums, PIPELINE_MAX, ballots);
+    let selection = select_log(quorums, PIPELINE_MAX as u64, ballots);
     for order in orders(ballots) {
-        assert_eq!(select_log(quorums, PIPELINE_MAX, &order), selection, "{order:#?}");
+        assert_eq!(select_log(quorums, PIPELINE_MAX as u64, &order), selection, "{order:#?}");
     }
     if let Selection::Chosen(chosen) = selection {
-        assert!(chosen.headers.len() <= PIPELINE_MAX as usize + 1);
+        assert!(chosen.headers.len() <= PIPELINE_MAX + 1);
         assert!(chosen.headers.windows(2).all(|pair| pair[1].follows(&pair[0])));
         assert!(head(&chosen).op >= chosen.commit);
         assert!(chosen.headers[0].op <= chosen.commit);
