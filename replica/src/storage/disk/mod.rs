@@ -21,7 +21,7 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
 
     fn names(&self) -> io::Result<Vec<String>>;
 
-    /// None if there is no such file.
+    /// None if there is no such file. Whatever can be read after opening is durable.
     fn open(&self, name: &str) -> io::Result<Option<Self::File>>;
 
     /// A new, empty file. Its name is durable only after `sync_names`.

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{Advice, FlockOperation};
 
 use super::{Disk, DiskFile};
 
@@ -68,7 +68,13 @@ impl Disk for RealDisk {
 
     fn open(&self, name: &str) -> io::Result<Option<RealFile>> {
         match OpenOptions::new().read(true).write(true).open(self.path_of(name)) {
-            Ok(file) => Ok(Some(RealFile { file: Arc::new(file) })),
+            Ok(file) => {
+                // The page cache may show what a killed process never synced, or what a failed sync
+                // left behind: make it durable, then forget it and read the medium.
+                file.sync_data()?;
+                rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
+                Ok(Some(RealFile { file: Arc::new(file) }))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

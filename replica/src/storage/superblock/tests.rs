@@ -142,9 +142,9 @@ fn a_copy_that_missed_its_write_or_landed_in_anothers_place_does_not_win() {
         let (mut disk, mut store) = formatted(seed);
         store.write(&superblock(1)).unwrap();
         if seed % 2 == 0 {
-            disk.lose_next_write()
+            disk.lose_next_write();
         } else {
-            disk.misdirect_next_write()
+            disk.misdirect_next_write();
         }
         store.write(&superblock(2)).unwrap();
         disk.crash();
@@ -181,7 +181,7 @@ fn the_format_of_a_copy_is_fixed() {
 
     match decode_copy(2, Bytes::from(raw.clone())) {
         Some(Slot::Valid(read)) => {
-            assert_eq!((read.sequence, read.parent, read.body), (5, Checksum::new(0x11), body))
+            assert_eq!((read.sequence, read.parent, read.body), (5, Checksum::new(0x11), body));
         }
         _ => panic!("the copy is not valid"),
     }
