@@ -13,7 +13,7 @@ pub struct CatalogLimits {
     pub page_bytes_max: usize,
     /// So many parts of deleted objects does one `Collect` take apart: a deletion of 10,000 parts
     /// must not hold up everybody else's operations.
-    pub collect_parts_max: usize,
+    pub collect_parts_max: u32,
 }
 
 impl CatalogLimits {
@@ -22,7 +22,7 @@ impl CatalogLimits {
             inline_bytes_max: 16 << 10,
             part_bytes_min: 5 << 20,
             page_entries_max: 1000,
-            page_bytes_max: 512 << 10,
+            page_bytes_max: 1 << 20,
             collect_parts_max: 500,
         }
     }

@@ -12,7 +12,6 @@ pub const KEY_BYTES_MAX: usize = 1024;
 pub const PART_NUMBER_MAX: u16 = 10_000;
 
 /// A name that no other thing of the cluster ever has: where in the log it was made.
-#[expect(dead_code, reason = "the handlers that name things follow in the next commit")]
 pub(super) fn unique(op: Op, index: usize) -> u64 {
     SessionId::from_register(op, index).get()
 }

@@ -149,8 +149,11 @@ impl Operation {
             }
             Operation::DeleteBucket { .. } => Ok(()),
             Operation::PutBucketTags { tags, .. } => check_tags(tags, BUCKET_TAG_COUNT_MAX),
-            Operation::PutObject { key, conditions, headers, checksums, tags, body, .. } => {
+            Operation::PutObject { key, conditions, etag, headers, checksums, tags, body, .. } => {
                 check_key(key)?;
+                if etag.part_count != 0 {
+                    return Err("an object that is put has no parts");
+                }
                 conditions.check()?;
                 check_headers(headers)?;
                 check_checksums(checksums)?;
@@ -221,11 +224,15 @@ impl Operation {
                     |range: &ByteRange| range.length > 0 && range.offset.checked_add(range.length).is_some();
                 if range.as_ref().is_none_or(sound) { Ok(()) } else { Err("the range is empty or too long") }
             }
-            Operation::CompleteUpload { key, conditions, parts, checksums, .. } => {
+            Operation::CompleteUpload { key, conditions, parts, etag, checksums, .. } => {
                 check_key(key)?;
                 conditions.check()?;
                 check_checksums(checksums)?;
-                check_count(parts.len(), usize::from(PART_NUMBER_MAX), "lists no parts or too many")
+                check_count(parts.len(), usize::from(PART_NUMBER_MAX), "lists no parts or too many")?;
+                if usize::from(etag.part_count) != parts.len() {
+                    return Err("the ETag counts other parts than are listed");
+                }
+                Ok(())
             }
             Operation::AbortUpload { key, .. } => check_key(key),
             _ => Ok(()),

@@ -119,6 +119,13 @@ impl Query {
             {
                 Err("the prefix or the delimiter is longer than a key")
             }
+            // Who asks for more pieces has the object's size, and we may not have it any more.
+            Query::GetPieces {
+                selection: PieceSelection { from: PieceStart::Suffix { .. }, .. }, ..
+            } => Err("a suffix is asked of an object, not of its upload"),
+            Query::ListObjects { after: ListPosition::AfterUpload { .. }, .. } => {
+                Err("a list of objects has no upload to begin after")
+            }
             Query::GetVerdicts { chunks } if chunks.len() > VERDICT_COUNT_MAX => {
                 Err("asks about too many chunks")
             }

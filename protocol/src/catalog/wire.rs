@@ -141,13 +141,13 @@ impl<T: Wire, E: Wire> Wire for Result<T, E> {
 
 /// Declares a struct whose encoding is its fields in order.
 macro_rules! wire_struct {
-    ($(#[$meta:meta])* pub struct $name:ident {
-        $($(#[$field_meta:meta])* pub $field:ident: $type:ty,)*
+    ($(#[$meta:meta])* $vis:vis struct $name:ident {
+        $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty,)*
     }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, Eq)]
-        pub struct $name {
-            $($(#[$field_meta])* pub $field: $type,)*
+        $vis struct $name {
+            $($(#[$field_meta])* $field_vis $field: $type,)*
         }
 
         impl $crate::catalog::wire::Wire for $name {
@@ -174,13 +174,13 @@ macro_rules! wire_struct {
 
 /// Declares an enum whose encoding is the variant's number, one byte, and then its fields in order.
 macro_rules! wire_enum {
-    ($(#[$meta:meta])* pub enum $name:ident {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident {
         $($(#[$variant_meta:meta])* $tag:literal => $variant:ident
             $({ $($(#[$field_meta:meta])* $field:ident: $type:ty,)* })?,)*
     }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, Eq)]
-        pub enum $name {
+        $vis enum $name {
             $($(#[$variant_meta])* $variant $({ $($(#[$field_meta])* $field: $type,)* })?,)*
         }
 

@@ -113,7 +113,7 @@ fn queries() -> Vec<Query> {
     let bucket = BucketRef::named("bucket");
     let upload = UploadId::new(3);
     let id = BodyId { session: SessionId::new(1), upload: 2 };
-    let selection = PieceSelection { from: PieceStart::Suffix { length: 9 }, limit: 4 };
+    let selection = PieceSelection { from: PieceStart::Part { number: 9 }, limit: 4 };
     vec![
         Query::GetBucket { bucket: bucket.clone() },
         Query::ListBuckets { owner: Some("o".into()), prefix: "p".into(), after: "a".into(), limit: 3 },
