@@ -5,7 +5,7 @@ mod sessions;
 
 use bytes::Bytes;
 
-pub use sessions::Sessions;
+pub use sessions::{SessionFacts, Sessions};
 
 use crate::types::{ClientId, Op, RequestNumber, SessionId};
 

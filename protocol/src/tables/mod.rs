@@ -4,7 +4,11 @@
 //! writes continue. What the table contains at a checkpoint is summed up in a root that replicas
 //! compare, kept in *ranges* so that a replica far behind fetches only the ranges that differ.
 
+mod memory;
+
 use bytes::Bytes;
+
+pub use memory::MemoryTables;
 
 use crate::entry::EntryHeader;
 use crate::types::Op;
