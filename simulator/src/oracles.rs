@@ -219,7 +219,7 @@ impl Oracles {
             }
             let op = entry.op();
             if op.get() % config.limits.checkpoint_interval_ops == 0 {
-                state.freeze().map_err(|fault| fault.to_string())?;
+                state.freeze();
                 state.tables_mut().finish_flush();
                 let root = state.tables_mut().durable_checkpoint().root;
                 if let Some(known) = self.roots.get(&op) {

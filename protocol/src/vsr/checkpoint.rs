@@ -61,13 +61,9 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     pub(super) fn settle_checkpoint(&mut self) {
         if self.may_apply() && self.checkpoint_is_due() && !self.state.tables().frozen() {
             self.frozen_at = self.applied();
-            match self.state.freeze() {
-                Ok(()) => {
-                    self.event(Event::CheckpointStarted);
-                    self.out.push(Effect::FlushCheckpoint);
-                }
-                Err(fault) => return self.lose_tables(fault.to_string()),
-            }
+            self.state.freeze();
+            self.event(Event::CheckpointStarted);
+            self.out.push(Effect::FlushCheckpoint);
         }
         self.settle_reclaim();
     }

@@ -379,6 +379,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         if self.now >= primary.heartbeat_at {
             self.beat();
         }
+        let impatience = self.patience().max(timeouts.abdication_ms) * 4;
         let Status::Primary(primary) = &mut self.status else { return };
         let idle = self.commit >= self.log.head_op() && primary.queue.is_empty();
         if idle {
@@ -388,7 +389,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             self.event(Event::AbdicatedUnheard);
             return self.transition_to_recovering(true);
         }
-        if self.now.since(primary.progress_at) > self.patience().max(timeouts.abdication_ms) * 4 {
+        if self.now.since(primary.progress_at) > impatience {
             self.fruitless_views = self.fruitless_views.saturating_add(1);
             self.event(Event::SuspectedStuckCommit);
             return self.transition_to_recovering(true);
