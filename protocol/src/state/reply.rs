@@ -137,7 +137,7 @@ impl Refusal {
 /// A text is for people: a machine with much to say must not make a message grow, nor fail.
 pub(crate) fn encode_reason(reason: &str, out: &mut Encoder) {
     let end = reason.floor_char_boundary(REASON_SIZE_MAX);
-    out.bytes(reason[..end].as_bytes());
+    out.bytes(&reason.as_bytes()[..end]);
 }
 
 pub(crate) fn decode_reason(input: &mut Decoder, field: &'static str) -> Result<String, DecodeError> {

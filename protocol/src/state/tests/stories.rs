@@ -97,7 +97,7 @@ fn a_retry_that_comes_too_late_repeats_the_first_answer() {
     let mut state = fresh();
     let session = state.registered(7);
     let request = Request { deadline: Timestamp::new(100), ..add(7, session, 1) };
-    assert_eq!(state.batch(100, &[request.clone()])[0].outcome, DONE_ONCE);
+    assert_eq!(state.batch(100, std::slice::from_ref(&request))[0].outcome, DONE_ONCE);
     assert_eq!(state.batch(500, &[request])[0].outcome, DONE_ONCE);
 }
 
