@@ -12,6 +12,7 @@ mod sessions;
 use bytes::Bytes;
 
 pub use reply::{Outcome, Refusal, Reply};
+pub(crate) use reply::{decode_reason, encode_reason};
 pub use sessions::{Admission, SessionFacts, Sessions};
 
 use crate::config::Limits;
