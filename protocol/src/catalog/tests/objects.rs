@@ -371,7 +371,7 @@ proptest! {
         if world.apply_bytes(ALICE, &bytes) == Err(Error::Malformed) {
             prop_assert_eq!(&world.tables.rows, &before);
         }
-        let sessions = Sessions::default();
+        let sessions = Sessions::with([]);
         let context = QueryContext { applied: world.op, sessions: &sessions };
         prop_assert!(world.catalog.query(&world.tables, &context, &bytes).is_ok());
     }
