@@ -149,6 +149,26 @@ fn a_page_of_no_entries_is_empty_and_the_last() {
     assert_eq!(page(&world, b"", b"", ListPosition::Start, 0), (Vec::new(), None));
 }
 
+/// A listing reads only the beginning of a row, which must be enough for the longest summary.
+#[test]
+fn an_object_is_listed_with_as_many_checksums_as_it_may_have() {
+    let mut world = World::new();
+    let checksum = |kind| ObjectChecksum { kind, value: vec![kind; CHECKSUM_BYTES_MAX].into() };
+    let all: Checksums = (0..8).map(checksum).collect();
+    let etag = ETag::simple([1; 16]);
+    let mut operation = put("bucket", b"k", Conditions::none(), etag, NewBody::inline("v"));
+    if let Operation::PutObject { checksums, .. } = &mut operation {
+        *checksums = all.clone();
+    }
+    let object = written(world.apply(operation));
+    assert_eq!(object.checksums, all);
+    let (prefix, delimiter) = (Bytes::new(), Bytes::new());
+    let after = ListPosition::Start;
+    let list = Query::ListObjects { bucket: bucket(), prefix, delimiter, after, limit: 9 };
+    let entries = vec![ListEntry::Object { key: "k".into(), object }];
+    assert_eq!(world.query(list), Answer::Objects { entries, next: None });
+}
+
 #[test]
 fn other_buckets_are_not_listed() {
     let mut world = World::new();

@@ -102,6 +102,30 @@ fn a_small_put_reads_two_rows_and_writes_one() {
     assert_eq!((tables.gets.get(), tables.puts, tables.deletes, tables.visits.get()), (2, 1, 0, 0));
 }
 
+/// The rows are compared between replicas and outlive releases.
+#[test]
+fn the_row_of_a_small_object_has_these_bytes() {
+    let mut world = World::new();
+    let etag = ETag::simple([0xee; 16]);
+    world.apply(put("bucket", b"k", Conditions::none(), etag, NewBody::inline("value"))).unwrap();
+    let row = world.tables.rows.values().last().unwrap();
+    let version = (world.op.get() * 4096 + 3).to_le_bytes();
+    let modified = (world.op.get() * 1_000_000).to_le_bytes();
+    let expected = [
+        &b"\x01"[..],
+        &version,
+        b"\x05\0\0\0\0\0\0\0",
+        &[0xee; 16],
+        b"\0\0",
+        &modified,
+        b"\0\0\0\0",
+        b"\x01\0\0\0\x0c\0\0\0content-type\x0a\0\0\0text/plain",
+        b"\0\0\0\0",
+        b"\x01\x05\0\0\0value",
+    ];
+    assert_eq!(row, &expected.concat());
+}
+
 #[test]
 fn an_object_reads_as_it_was_put_under_any_bytes_for_a_key() {
     let mut world = World::new();
@@ -347,7 +371,7 @@ proptest! {
         if world.apply_bytes(ALICE, &bytes) == Err(Error::Malformed) {
             prop_assert_eq!(&world.tables.rows, &before);
         }
-        let sessions = Sessions::default();
+        let sessions = Sessions::with([]);
         let context = QueryContext { applied: world.op, sessions: &sessions };
         prop_assert!(world.catalog.query(&world.tables, &context, &bytes).is_ok());
     }
