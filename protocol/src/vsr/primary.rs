@@ -190,7 +190,8 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             return self.applied() == head;
         }
         // What arrives while the disk is busy becomes the next batch.
-        let full = primary.queue.len() >= limits.batch_requests_max || primary.queue_bytes >= limits.batch_bytes_max;
+        let full =
+            primary.queue.len() >= limits.batch_requests_max || primary.queue_bytes >= limits.batch_bytes_max;
         if self.log.is_writing() && !full {
             return false;
         }
