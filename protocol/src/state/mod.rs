@@ -132,7 +132,8 @@ impl<M: Machine, T: ReplicaTables> State<M, T> {
     fn apply_request(&mut self, request: &Request, place: Place) -> Result<Reply, TableFault> {
         match self.sessions.check(request) {
             Admission::New => {}
-            _ if planted(Canary::RetryPreparedTwice) && matches!(request.operation, Operation::Machine(_)) => {}
+            _ if planted(Canary::RetryPreparedTwice)
+                && matches!(request.operation, Operation::Machine(_)) => {}
             Admission::Answered(first) => return Ok(first),
             Admission::OutsideWindow => return Ok(refused(request, place, Refusal::OutsideWindow)),
             Admission::SessionGone => return Ok(refused(request, place, Refusal::SessionGone)),

@@ -165,7 +165,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             self.repair.catch_up(head.0, head.1);
         }
         if self.durable.view == self.wanted.view {
-            let body = Body::CommitOk { sequence, head: self.log.head_op(), commit: self.commit };
+            let body = Body::CommitOk { sequence, clock: self.clock };
             self.send(from, body);
         }
     }

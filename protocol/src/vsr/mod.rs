@@ -200,7 +200,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
                 Body::Commit { commit, name, head, head_name, sequence } => {
                     self.on_commit(from, view, commit, name, (head, head_name), sequence);
                 }
-                Body::CommitOk { sequence, .. } => self.on_commit_ok(from, view, sequence),
+                Body::CommitOk { sequence, clock } => self.on_commit_ok(from, view, sequence, clock),
                 Body::StartViewChange { candidate } => self.on_start_view_change(from, view, candidate),
                 Body::DoViewChange(vote) => self.on_do_view_change(from, message.incarnation, vote),
                 Body::StartView(start) => self.on_start_view(from, view, start),
