@@ -4,6 +4,8 @@
 
 use bytes::Bytes;
 
+use crate::types::{Incarnation, Op, REPLICAS_MAX, ReplicaId, RequestNumber, View};
+
 /// What was wrong with bytes that came from a client, a peer or a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DecodeError {
@@ -189,6 +191,35 @@ impl Decoder {
         decode: impl FnOnce(&mut Decoder) -> Result<T, DecodeError>,
     ) -> Result<Option<T>, DecodeError> {
         if self.bool(field)? { Ok(Some(decode(self)?)) } else { Ok(None) }
+    }
+
+    /// At most `Op::MAX`.
+    pub fn op(&mut self, field: &'static str) -> Result<Op, DecodeError> {
+        let op = Op::new(self.u64(field)?);
+        if op <= Op::MAX { Ok(op) } else { Err(DecodeError::Invalid(field)) }
+    }
+
+    /// At most `View::MAX`.
+    pub fn view(&mut self, field: &'static str) -> Result<View, DecodeError> {
+        let view = View::new(self.u64(field)?);
+        if view <= View::MAX { Ok(view) } else { Err(DecodeError::Invalid(field)) }
+    }
+
+    /// At most `RequestNumber::MAX`.
+    pub fn request_number(&mut self, field: &'static str) -> Result<RequestNumber, DecodeError> {
+        let number = RequestNumber::new(self.u64(field)?);
+        if number <= RequestNumber::MAX { Ok(number) } else { Err(DecodeError::Invalid(field)) }
+    }
+
+    /// An op, too: that of a `Rejoin`.
+    pub fn incarnation(&mut self, field: &'static str) -> Result<Incarnation, DecodeError> {
+        Ok(Incarnation::from_rejoin(self.op(field)?))
+    }
+
+    /// One that a cluster may have.
+    pub fn replica(&mut self, field: &'static str) -> Result<ReplicaId, DecodeError> {
+        let replica = ReplicaId::new(self.u8(field)?);
+        if replica.index() < REPLICAS_MAX { Ok(replica) } else { Err(DecodeError::Invalid(field)) }
     }
 
     pub fn remaining(&self) -> usize {

@@ -98,14 +98,14 @@ impl EntryHeader {
             cluster: ClusterId::new(input.u128("entry.cluster")?),
             epoch: Epoch::new(input.u32("entry.epoch")?),
             release: Release::new(input.u32("entry.release")?),
-            view: View::new(input.u64("entry.view")?),
-            op: Op::new(input.u64("entry.op")?),
+            view: input.view("entry.view")?,
+            op: input.op("entry.op")?,
             parent: Checksum::new(input.u128("entry.parent")?),
             timestamp: Timestamp::new(input.u64("entry.timestamp")?),
             incarnations: {
                 let mut all = [Incarnation::ZERO; REPLICAS_MAX];
                 for slot in &mut all {
-                    *slot = Incarnation::new(input.u64("entry.incarnations")?);
+                    *slot = input.incarnation("entry.incarnations")?;
                 }
                 all
             },
@@ -209,6 +209,16 @@ impl Operation {
     const REJOIN: u8 = 5;
     const MACHINE: u8 = 6;
 
+    /// Whether a client may ask for it. The others are the primary's own proposals.
+    pub fn is_for_clients(&self) -> bool {
+        match self {
+            Operation::Register | Operation::Keepalive { .. } | Operation::Close | Operation::Machine(_) => {
+                true
+            }
+            Operation::Expire { .. } | Operation::Rejoin { .. } => false,
+        }
+    }
+
     fn encode(&self, out: &mut Encoder) {
         match self {
             Operation::Register => out.u8(Operation::REGISTER),
@@ -242,7 +252,7 @@ impl Operation {
             Operation::REGISTER => Operation::Register,
             Operation::KEEPALIVE => Operation::Keepalive {
                 oldest_live_upload: input.u64("keepalive.oldest_live_upload")?,
-                oldest_read: Op::new(input.u64("keepalive.oldest_read")?),
+                oldest_read: input.op("keepalive.oldest_read")?,
             },
             Operation::CLOSE => Operation::Close,
             Operation::EXPIRE => Operation::Expire {
@@ -250,7 +260,7 @@ impl Operation {
                     .list(8, "expire.sessions", |input| Ok(SessionId::new(input.u64("expire.session")?)))?,
             },
             Operation::REJOIN => Operation::Rejoin {
-                replica: ReplicaId::new(input.u8("rejoin.replica")?),
+                replica: input.replica("rejoin.replica")?,
                 nonce: Nonce::new(input.u128("rejoin.nonce")?),
             },
             Operation::MACHINE => Operation::Machine(input.bytes("operation.bytes")?),
@@ -273,8 +283,8 @@ impl Request {
         Ok(Request {
             client: ClientId::new(input.u128("request.client")?),
             session: SessionId::new(input.u64("request.session")?),
-            number: RequestNumber::new(input.u64("request.number")?),
-            answered_below: RequestNumber::new(input.u64("request.answered_below")?),
+            number: input.request_number("request.number")?,
+            answered_below: input.request_number("request.answered_below")?,
             deadline: Timestamp::new(input.u64("request.deadline")?),
             operation: Operation::decode(input)?,
         })

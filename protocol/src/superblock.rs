@@ -1,10 +1,10 @@
 //! What a replica promises across crashes, in one record that is replaced atomically.
 
 use crate::codec::{DecodeError, Decoder, Encoder};
-use crate::entry::{ENTRY_HEADER_SIZE, EntryHeader};
-use crate::message::Vote;
+use crate::entry::EntryHeader;
+use crate::message::{Vote, decode_headers};
 use crate::tables::{Checkpoint, RowSum};
-use crate::types::{ClusterId, Epoch, Incarnation, Nonce, Release, ReplicaId, View};
+use crate::types::{ClusterId, Epoch, Incarnation, Nonce, REPLICAS_MAX, Release, ReplicaId, View};
 
 /// The largest encoding: a suffix and a vote of nine headers each, with room to spare.
 pub const SUPERBLOCK_SIZE_MAX: usize = 8 << 10;
@@ -91,17 +91,17 @@ impl Superblock {
     }
 
     pub fn decode(input: &mut Decoder) -> Result<Superblock, DecodeError> {
-        Ok(Superblock {
+        let superblock = Superblock {
             cluster: ClusterId::new(input.u128("superblock.cluster")?),
-            replica: ReplicaId::new(input.u8("superblock.replica")?),
+            replica: input.replica("superblock.replica")?,
             replica_count: input.u8("superblock.replica_count")?,
             release: Release::new(input.u32("superblock.release")?),
-            incarnation: Incarnation::new(input.u64("superblock.incarnation")?),
+            incarnation: input.incarnation("superblock.incarnation")?,
             boot_count: input.u64("superblock.boot_count")?,
             epoch: Epoch::new(input.u32("superblock.epoch")?),
-            view: View::new(input.u64("superblock.view")?),
-            log_view: View::new(input.u64("superblock.log_view")?),
-            suffix: input.list(ENTRY_HEADER_SIZE, "superblock.suffix", EntryHeader::decode)?,
+            view: input.view("superblock.view")?,
+            log_view: input.view("superblock.log_view")?,
+            suffix: decode_headers(input, "superblock.suffix")?,
             vote: input.option("superblock.vote", Vote::decode)?,
             checkpoint: Checkpoint {
                 header: EntryHeader::decode(input)?,
@@ -110,7 +110,15 @@ impl Superblock {
             amnesiac: input
                 .option("superblock.amnesiac", |input| Ok(Nonce::new(input.u128("superblock.nonce")?)))?,
             tables_lost: input.bool("superblock.tables_lost")?,
-        })
+        };
+        let replica_count = usize::from(superblock.replica_count);
+        if replica_count > REPLICAS_MAX || superblock.replica.index() >= replica_count {
+            return Err(DecodeError::Invalid("superblock.replica_count"));
+        }
+        if superblock.log_view > superblock.view {
+            return Err(DecodeError::Invalid("superblock.log_view"));
+        }
+        Ok(superblock)
     }
 }
 

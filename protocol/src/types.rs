@@ -102,6 +102,22 @@ number!(
     Release, u32, "R"
 );
 
+impl Op {
+    /// No log gets this far. What is decoded is never greater, so that the successor of an op, and
+    /// the name of a session registered at it, always exist.
+    pub const MAX: Op = Op(u64::MAX / SessionId::INDEX_COUNT);
+}
+
+impl View {
+    /// What is decoded is never greater: there is always a next view.
+    pub const MAX: View = View(1 << 62);
+}
+
+impl RequestNumber {
+    /// What is decoded is never greater: there is always a next number.
+    pub const MAX: RequestNumber = RequestNumber(1 << 62);
+}
+
 impl ReplicaId {
     pub const fn index(self) -> usize {
         self.0 as usize

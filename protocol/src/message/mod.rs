@@ -4,12 +4,19 @@ mod codec;
 
 use bytes::Bytes;
 
-pub use codec::{FRAME_HEADER_SIZE, MESSAGE_SIZE_MAX};
+pub(crate) use codec::decode_headers;
+pub use codec::{FRAME_HEADER_SIZE, FRAME_PREFIX_SIZE, MESSAGE_SIZE_MAX};
 
 use crate::entry::{Entry, EntryHeader, Request};
 use crate::state::Reply;
 use crate::tables::{Checkpoint, RangeSummary, Row};
 use crate::types::{Checksum, ClusterId, Epoch, Incarnation, Nonce, Op, Peer, REPLICAS_MAX, Release, View};
+
+/// The most slots of a vote: `pipeline_max` is at most eight.
+pub const VOTE_SLOTS_MAX: usize = 9;
+
+/// The most headers in a `Headers` or a `StartView`. Whoever needs more asks again.
+pub const HEADERS_COUNT_MAX: usize = 1024;
 
 /// A message as it travels: the sender's standing, then what it says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,8 @@ mod sessions;
 
 use bytes::Bytes;
 
-pub use reply::{Outcome, Refusal, Reply};
+pub use reply::{Outcome, REASON_SIZE_MAX, Refusal, Reply};
+pub(crate) use reply::{decode_reason, encode_reason};
 pub use sessions::{Admission, SessionFacts, Sessions};
 
 use crate::config::Limits;

@@ -6,7 +6,7 @@ use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::types::{ClientId, Op, RequestNumber, SessionId};
 
 /// The longest text that explains a refusal. Longer ones are cut.
-pub(crate) const REASON_SIZE_MAX: usize = 256;
+pub const REASON_SIZE_MAX: usize = 256;
 
 /// What became of a request, as the client is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +60,8 @@ impl Reply {
         Ok(Reply {
             client: ClientId::new(input.u128("reply.client")?),
             session: SessionId::new(input.u64("reply.session")?),
-            number: RequestNumber::new(input.u64("reply.number")?),
-            op: Op::new(input.u64("reply.op")?),
+            number: input.request_number("reply.number")?,
+            op: input.op("reply.op")?,
             outcome: Outcome::decode(input)?,
         })
     }
