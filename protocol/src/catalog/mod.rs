@@ -1,1 +1,120 @@
-//! Buckets, objects, uploads: S3 as a deterministic state machine.
+//! Buckets, objects, uploads: S3 as a deterministic state machine over an ordered table.
+//!
+//! Operations change it, queries ask it; both are bytes on the way here. The catalog knows where the
+//! bytes of an object are, and holds them itself only if they are few. Which chunks of which body
+//! must be kept follows from the catalog and from nothing else.
+//!
+//! In reading order: the words (`names`, `metadata`, `body`), what is asked and answered
+//! (`operation`, `query`, `reply`, `error`), the rows (`keys`, `rows`), and what happens (`apply`,
+//! `answer`).
+
+mod wire;
+
+mod body;
+mod error;
+mod limits;
+mod metadata;
+mod names;
+
+mod operation;
+mod query;
+mod reply;
+
+mod keys;
+mod rows;
+mod store;
+
+mod answer;
+mod apply;
+
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+
+use crate::machine::{Context, Invalid, Machine, QueryContext};
+use crate::tables::{TableFault, Tables};
+
+pub use answer::verdicts::verdict;
+pub use body::{
+    CHUNK_BYTES_MAX, ChunkedBody, EXTENT_COUNT_MAX, Encoding, Extent, NewBody, Piece, PieceSource,
+};
+pub use error::Error;
+pub use limits::CatalogLimits;
+pub use metadata::{
+    BUCKET_TAG_COUNT_MAX, CHECKSUM_BYTES_MAX, CHECKSUM_COUNT_MAX, CONDITION_ETAGS_MAX, Checksums, Conditions,
+    ETag, ETagMatch, HEADER_BYTES_MAX, HEADER_COUNT_MAX, Header, Headers, OBJECT_TAG_COUNT_MAX,
+    ObjectChecksum, SourceConditions, TAG_KEY_CHARS_MAX, TAG_VALUE_CHARS_MAX, Tag, Tags, check_headers,
+    check_tags, headers,
+};
+pub use names::{
+    BodyId, BucketId, BucketRef, ChunkId, KEY_BYTES_MAX, PART_NUMBER_MAX, UploadId, check_bucket_name,
+    check_key,
+};
+pub use operation::{
+    ACCESS_KEY_ID_BYTES_MAX, AccessKey, ByteRange, COLLECT_COUNT_MAX, DELETE_COUNT_MAX,
+    DISPLAY_NAME_BYTES_MAX, Delete, ListedPart, OWNER_BYTES_MAX, Operation, SECRET_BYTES_MAX,
+};
+pub use query::{ListPosition, PieceSelection, PieceStart, Query, VERDICT_COUNT_MAX};
+pub use reply::{
+    Answer, Bucket, ListEntry, NamedAccessKey, NamedBody, Object, ObjectSummary, Part, QueryReply, Reply,
+    Success, Upload, UploadEntry, Verdict,
+};
+pub use wire::Wire;
+
+/// The catalog itself is in the tables; this is only what its operations are bounded by.
+#[derive(Clone, Copy, Debug)]
+pub struct Catalog {
+    pub limits: CatalogLimits,
+}
+
+impl Catalog {
+    pub const fn new(limits: CatalogLimits) -> Catalog {
+        Catalog { limits }
+    }
+
+    fn decode(&self, operation: &Bytes) -> Result<Operation, &'static str> {
+        let operation = Operation::from_bytes(operation).map_err(|_| "the operation cannot be read")?;
+        operation.check(&self.limits)?;
+        Ok(operation)
+    }
+}
+
+impl Machine for Catalog {
+    fn validate(&self, operation: &Bytes) -> Result<(), Invalid> {
+        self.decode(operation).map(drop).map_err(Invalid)
+    }
+
+    fn apply<T: Tables>(
+        &self,
+        tables: &mut T,
+        context: &Context<'_>,
+        operation: &Bytes,
+    ) -> Result<Bytes, TableFault> {
+        let reply: Reply = match self.decode(operation) {
+            Ok(operation) => {
+                let mut apply = apply::Apply { tables, context, limits: &self.limits };
+                store::answered(apply.operation(operation))?
+            }
+            Err(_) => Err(Error::Malformed),
+        };
+        Ok(reply.to_bytes())
+    }
+
+    fn query<T: Tables>(
+        &self,
+        tables: &T,
+        context: &QueryContext<'_>,
+        query: &Bytes,
+    ) -> Result<Result<Bytes, Invalid>, TableFault> {
+        let Ok(query) = Query::from_bytes(query) else {
+            return Ok(Err(Invalid("the query cannot be read")));
+        };
+        if let Err(why) = query.check() {
+            return Ok(Err(Invalid(why)));
+        }
+        let ask = answer::Ask { tables, context, limits: &self.limits };
+        let reply: QueryReply = store::answered(ask.query(query))?;
+        Ok(Ok(reply.to_bytes()))
+    }
+}

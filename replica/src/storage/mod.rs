@@ -1,1 +1,9 @@
-//! Storage: plain synchronous Rust over one small `Disk` trait.
+//! Storage: plain synchronous Rust over one small `Disk` trait. No threads, no clock: whoever calls
+//! decides when and where. Formats are drawn in `docs/STORAGE.md`.
+//!
+//! Any error of a write or a sync ends the process: the caller must not call again, but restart and
+//! read what is truly there. Damage found while reading is reported, not an error of this kind.
+
+pub mod disk;
+pub mod superblock;
+pub mod wal;

@@ -1,0 +1,283 @@
+//! Words become bytes and words again.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use crate::catalog::*;
+use crate::types::{Checksum, SessionId, Timestamp};
+
+fn etag(seed: u8) -> ETag {
+    ETag::simple([seed; 16])
+}
+
+fn chunked(upload: u64) -> NewBody {
+    let extents = vec![
+        Extent { chunk_count: 2, encoding: Encoding::Copies { count: 3 } },
+        Extent { chunk_count: 1, encoding: Encoding::ErasureCoded { data: 2, parity: 1 } },
+    ];
+    let body = ChunkedBody { length: 250, chunk_size: 100, extents, digest: [7; 32] };
+    NewBody::Chunked { upload, body }
+}
+
+/// One operation of each kind, with something in every field.
+fn operations() -> Vec<Operation> {
+    let bucket = BucketRef::exact("bucket", BucketId::new(9));
+    let key = Bytes::from_static(b"a\0/b");
+    let tags = vec![Tag { key: "k".into(), value: "v".into() }];
+    let headers = headers([("content-type", "text/plain")]);
+    let checksums = vec![ObjectChecksum { kind: 3, value: "abcd".into() }];
+    let conditions =
+        Conditions { if_match: Some(ETagMatch::Any), if_none_match: Some(ETagMatch::one(etag(1))) };
+    let source_conditions = SourceConditions {
+        if_match: Some(ETagMatch::OneOf { etags: vec![etag(1), etag(2)] }),
+        if_none_match: Some(ETagMatch::Any),
+        if_modified_since: Some(Timestamp::new(5)),
+        if_unmodified_since: Some(Timestamp::new(6)),
+    };
+    let upload = UploadId::new(77);
+    let access_key = AccessKey {
+        secret: "sealed".into(),
+        owner: "me".into(),
+        display_name: "Me".into(),
+        flags: 5,
+        created: Timestamp::new(8),
+    };
+    let body_id = BodyId { session: SessionId::new(4), upload: 5 };
+    vec![
+        Operation::CreateBucket { name: "bucket".into(), owner: "me".into(), tags: tags.clone() },
+        Operation::DeleteBucket { bucket: bucket.clone() },
+        Operation::PutBucketTags { bucket: bucket.clone(), tags: tags.clone() },
+        Operation::PutObject {
+            bucket: bucket.clone(),
+            key: key.clone(),
+            conditions: conditions.clone(),
+            etag: etag(3),
+            headers: headers.clone(),
+            checksums: checksums.clone(),
+            tags: tags.clone(),
+            body: chunked(12),
+        },
+        Operation::CopyObject {
+            source: BucketRef::named("other"),
+            source_key: "s".into(),
+            source_conditions: source_conditions.clone(),
+            bucket: bucket.clone(),
+            key: key.clone(),
+            conditions: conditions.clone(),
+            headers: Some(headers.clone()),
+            tags: None,
+        },
+        Operation::DeleteObjects {
+            bucket: bucket.clone(),
+            deletes: vec![Delete { key: key.clone(), conditions: conditions.clone() }],
+        },
+        Operation::PutObjectTags { bucket: bucket.clone(), key: key.clone(), tags: tags.clone() },
+        Operation::CreateUpload { bucket: bucket.clone(), key: key.clone(), headers, tags },
+        Operation::PutPart {
+            bucket: bucket.clone(),
+            key: key.clone(),
+            upload,
+            part: 10_000,
+            digest: [8; 16],
+            checksums: checksums.clone(),
+            body: NewBody::inline("bytes"),
+        },
+        Operation::CopyPart {
+            bucket: bucket.clone(),
+            key: key.clone(),
+            upload,
+            part: 1,
+            source: bucket.clone(),
+            source_key: "s".into(),
+            source_conditions,
+            range: Some(ByteRange { offset: 1, length: 2 }),
+        },
+        Operation::CompleteUpload {
+            bucket: bucket.clone(),
+            key: key.clone(),
+            upload,
+            conditions,
+            parts: vec![ListedPart { number: 1, digest: [1; 16] }],
+            etag: ETag { digest: [2; 16], part_count: 1 },
+            checksums,
+            size: Some(10),
+        },
+        Operation::AbortUpload { bucket, key, upload },
+        Operation::PutAccessKey { id: "AK".into(), access_key },
+        Operation::DeleteAccessKey { id: "AK".into() },
+        Operation::Collect { retired: vec![body_id], condemned: vec![upload] },
+    ]
+}
+
+fn queries() -> Vec<Query> {
+    let bucket = BucketRef::named("bucket");
+    let upload = UploadId::new(3);
+    let id = BodyId { session: SessionId::new(1), upload: 2 };
+    let selection = PieceSelection { from: PieceStart::Part { number: 9 }, limit: 4 };
+    vec![
+        Query::GetBucket { bucket: bucket.clone() },
+        Query::ListBuckets { owner: Some("o".into()), prefix: "p".into(), after: "a".into(), limit: 3 },
+        Query::GetObject { bucket: bucket.clone(), key: "k".into(), pieces: Some(selection.clone()) },
+        Query::GetPieces { upload, selection },
+        Query::ListObjects {
+            bucket: bucket.clone(),
+            prefix: "p".into(),
+            delimiter: "/".into(),
+            after: ListPosition::AfterPrefix { prefix: "p/".into() },
+            limit: 1000,
+        },
+        Query::ListParts { bucket: bucket.clone(), key: "k".into(), upload, after: 3, limit: 9 },
+        Query::ListUploads {
+            bucket,
+            prefix: "p".into(),
+            delimiter: "".into(),
+            after: ListPosition::AfterUpload { key: "k".into(), upload },
+            limit: 7,
+        },
+        Query::GetAccessKey { id: "AK".into() },
+        Query::ListAccessKeys { after: "".into(), limit: 1 },
+        Query::GetVerdicts { chunks: vec![id.chunk(0), id.chunk(1)] },
+        Query::Collectable { after: Some(id), limit: 2 },
+        Query::ListBodies { after: None, limit: 2 },
+    ]
+}
+
+#[test]
+fn every_operation_survives_its_encoding_and_passes_its_own_check() {
+    for operation in operations() {
+        assert_eq!(operation.check(&CatalogLimits::standard()), Ok(()), "{operation:?}");
+        assert_eq!(Operation::from_bytes(&operation.to_bytes()), Ok(operation));
+    }
+}
+
+#[test]
+fn every_query_survives_its_encoding() {
+    for query in queries() {
+        assert_eq!(query.check(), Ok(()), "{query:?}");
+        assert_eq!(Query::from_bytes(&query.to_bytes()), Ok(query));
+    }
+}
+
+/// What is in a log today must be readable tomorrow. Whoever changes a format sees it here.
+#[test]
+fn the_bytes_of_operations_and_queries_are_these() {
+    let put_tags = Operation::PutObjectTags {
+        bucket: BucketRef::exact("b", BucketId::new(9)),
+        key: "k".into(),
+        tags: vec![Tag { key: "t".into(), value: "v".into() }],
+    };
+    assert_eq!(
+        &put_tags.to_bytes()[..],
+        b"\x0d\x01\0\0\0b\x01\x09\0\0\0\0\0\0\0\x01\0\0\0k\x01\0\0\0\x01\0\0\0t\x01\0\0\0v"
+    );
+    assert_eq!(fingerprint(operations()), "a4c60f85074550962154a464cb4f6a26");
+    assert_eq!(fingerprint(queries()), "80cf9554c5461e7d1fe04143a97934bc");
+}
+
+fn fingerprint<W: Wire>(words: Vec<W>) -> String {
+    let bytes: Vec<Bytes> = words.iter().map(Wire::to_bytes).collect();
+    let bytes: Vec<&[u8]> = bytes.iter().map(AsRef::as_ref).collect();
+    format!("{:032x}", Checksum::of_parts(&bytes).get())
+}
+
+#[test]
+fn an_operation_that_is_cut_short_or_continued_is_refused() {
+    for operation in operations() {
+        let whole = operation.to_bytes();
+        for size in 0..whole.len() {
+            assert!(Operation::from_bytes(&whole.slice(..size)).is_err(), "{operation:?} cut to {size}");
+        }
+        let longer = Bytes::from([&whole[..], b"x"].concat());
+        assert!(Operation::from_bytes(&longer).is_err());
+    }
+}
+
+#[test]
+fn an_etag_reads_as_it_is_written() {
+    let multipart = ETag { digest: [0xab; 16], part_count: 12 };
+    assert_eq!(multipart.to_string(), "abababababababababababababababab-12");
+    for etag in [multipart, etag(1)] {
+        assert_eq!(ETag::parse(etag.to_string().as_bytes()), Some(etag));
+        assert_eq!(ETag::parse(format!("\"{etag}\"").as_bytes()), Some(etag));
+    }
+    for wrong in
+        ["", "\"\"", "abc", "abababababababababababababababab-", "abababababababababababababababab-01"]
+    {
+        assert_eq!(ETag::parse(wrong.as_bytes()), None, "{wrong}");
+    }
+}
+
+#[test]
+fn bucket_names_follow_the_rules() {
+    for good in ["abc", "a.b-c", "123", "1.2.3.4.5", "my-bucket", &"a".repeat(63)] {
+        assert_eq!(check_bucket_name(good.as_bytes()), Ok(()), "{good}");
+    }
+    for bad in [
+        "ab",
+        &"a".repeat(64),
+        "Abc",
+        "a_b",
+        "-ab",
+        "ab-",
+        ".ab",
+        "ab.",
+        "a..b",
+        "192.168.5.4",
+        "999.1.1.1",
+        "xn--abc",
+        "sthree-x",
+        "amzn-s3-demo-b",
+        "x-s3alias",
+        "x--ol-s3",
+        "x.mrap",
+        "x--x-s3",
+        "a b",
+    ] {
+        assert!(check_bucket_name(bad.as_bytes()).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn tags_follow_the_rules() {
+    let tag = |key: &str, value: &str| Tag {
+        key: Bytes::from(key.to_owned()),
+        value: Bytes::from(value.to_owned()),
+    };
+    assert_eq!(check_tags(&[tag(&"ä".repeat(128), &"ö".repeat(256)), tag("b", "")], 10), Ok(()));
+    assert!(check_tags(&[tag("", "v")], 10).is_err());
+    assert!(check_tags(&[tag(&"k".repeat(129), "v")], 10).is_err());
+    assert!(check_tags(&[tag("k", &"v".repeat(257))], 10).is_err());
+    assert!(check_tags(&[tag("aws:k", "v")], 10).is_err());
+    assert!(check_tags(&[tag("k", "v"), tag("k", "w")], 10).is_err());
+    assert!(check_tags(&[tag("a", ""), tag("b", "")], 1).is_err());
+    assert!(check_tags(&[Tag { key: Bytes::from_static(b"\xff"), value: Bytes::new() }], 10).is_err());
+}
+
+/// Ten thousand parts are the most that S3 allows, and must fit into one operation.
+#[test]
+fn the_longest_list_of_parts_fits_into_one_operation() {
+    let parts = (1..=PART_NUMBER_MAX).map(|number| ListedPart { number, digest: [9; 16] }).collect();
+    let operation = Operation::CompleteUpload {
+        bucket: BucketRef::named("b".repeat(63)),
+        key: "k".repeat(KEY_BYTES_MAX).into(),
+        upload: UploadId::new(1),
+        conditions: Conditions::absent(),
+        parts,
+        etag: ETag { digest: [1; 16], part_count: PART_NUMBER_MAX },
+        checksums: Vec::new(),
+        size: None,
+    };
+    assert_eq!(operation.check(&CatalogLimits::standard()), Ok(()));
+    assert!(operation.to_bytes().len() < crate::config::Limits::standard().operation_bytes_max);
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_never_panic_a_decoder(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let bytes = Bytes::from(bytes);
+        let _ = Operation::from_bytes(&bytes).map(|operation| operation.check(&CatalogLimits::standard()));
+        let _ = Query::from_bytes(&bytes).map(|query| query.check());
+        let _ = Reply::from_bytes(&bytes);
+        let _ = QueryReply::from_bytes(&bytes);
+    }
+}

@@ -1,0 +1,6 @@
+mod codec;
+mod listing;
+mod objects;
+mod references;
+mod uploads;
+mod world;

@@ -1,0 +1,103 @@
+//! Reads by read-index: an answer leaves only after a quorum has confirmed, upon a heartbeat sent
+//! after the read arrived, that it has promised no later view. One heartbeat confirms every read
+//! that waited for it.
+
+use bytes::Bytes;
+
+use super::status::{PendingRead, Status};
+use super::*;
+use crate::machine::Invalid;
+use crate::message::QueryAnswer;
+
+/// Reads that wait for their confirmation.
+const READS_MAX: usize = 1_024;
+
+impl<M: Machine, T: ReplicaTables> Replica<M, T> {
+    pub(super) fn on_query(&mut self, client: ClientId, number: u64, query: Bytes) {
+        let confirmed = self.confirmed();
+        let commit = self.commit;
+        let Status::Primary(primary) = &mut self.status else {
+            return self.answer_query(client, number, QueryAnswer::Elsewhere);
+        };
+        if primary.reads.len() >= READS_MAX {
+            return self.answer_query(client, number, QueryAnswer::Busy);
+        }
+        // What the old primary acknowledged is somewhere in the inherited log (P112).
+        let index =
+            if planted(Canary::ReadsBeforeInheritance) { Op::ZERO } else { commit.max(primary.inherited) };
+        let sequence = primary.sequence + 1;
+        primary.reads.push_back(PendingRead { client, number, query, index, sequence });
+        // No round is under way: begin one. Otherwise the next one gathers all newcomers.
+        if confirmed >= primary.sequence {
+            self.beat();
+        }
+    }
+
+    /// The newest heartbeat that a confirmation quorum, this replica included, has answered.
+    fn confirmed(&self) -> u64 {
+        let Status::Primary(primary) = &self.status else { return 0 };
+        let me = self.config.replica.index();
+        let mut answers: Vec<u64> = (0..self.config.quorums.replica_count)
+            .map(|index| if index == me { primary.sequence } else { primary.answered[index] })
+            .collect();
+        answers.sort_unstable_by(|a, b| b.cmp(a));
+        answers[self.config.quorums.confirmation - 1]
+    }
+
+    pub(super) fn on_commit_ok(&mut self, from: ReplicaId, view: View, sequence: u64) {
+        if view != self.view() {
+            return;
+        }
+        let Status::Primary(primary) = &mut self.status else { return };
+        let answered = &mut primary.answered[from.index()];
+        *answered = (*answered).max(sequence.min(primary.sequence));
+    }
+
+    pub(super) fn settle_reads(&mut self) {
+        let confirmed = self.confirmed();
+        let applied = self.applied();
+        let unconfirmed = planted(Canary::UnconfirmedReads);
+        loop {
+            let Status::Primary(primary) = &mut self.status else { return };
+            if confirmed >= primary.sequence {
+                primary.confirmed_at = self.now;
+            }
+            let Some(read) = primary.reads.front() else { return };
+            if read.sequence > confirmed && !unconfirmed {
+                if confirmed >= primary.sequence {
+                    // The round that was under way is over, and this read came after it began.
+                    self.beat();
+                    if self.config.quorums.confirmation == 1 {
+                        return self.settle_reads();
+                    }
+                }
+                return;
+            }
+            if applied < read.index {
+                return self.event(Event::ReadWaitedForApply);
+            }
+            let read = primary.reads.pop_front().expect("it was just seen");
+            self.event(Event::ReadIndexConfirmed);
+            match self.state.query(&read.query) {
+                Ok(Ok(answer)) => self.answer_query(read.client, read.number, QueryAnswer::Done(answer)),
+                Ok(Err(Invalid(why))) => {
+                    self.answer_query(read.client, read.number, QueryAnswer::Invalid(why.into()));
+                }
+                Err(fault) => return self.lose_tables(fault.to_string()),
+            }
+        }
+    }
+
+    /// This replica is about to stop being primary: it can no longer vouch for any answer.
+    pub(super) fn fail_reads(&mut self) {
+        let Status::Primary(primary) = &mut self.status else { return };
+        for read in std::mem::take(&mut primary.reads) {
+            self.answer_query(read.client, read.number, QueryAnswer::Elsewhere);
+        }
+    }
+
+    fn answer_query(&mut self, client: ClientId, number: u64, answer: QueryAnswer) {
+        let applied = self.applied();
+        self.send_client(client, Body::QueryReply { number, applied, answer });
+    }
+}

@@ -1,0 +1,70 @@
+//! The little that storage asks of a disk: a flat directory of files, written at offsets, with the
+//! moment of durability in the caller's hands.
+
+mod real_disk;
+mod simulated_disk;
+
+use std::fmt::Debug;
+use std::io;
+
+pub use real_disk::{RealDisk, RealFile};
+pub use simulated_disk::{Damage, DamageKind, SimulatedDisk, SimulatedFile};
+
+/// The unit that a disk writes or loses as a whole. Whatever is durable never shares one with
+/// something that is being written.
+pub const SECTOR_SIZE: usize = 512;
+pub const SECTOR: u64 = SECTOR_SIZE as u64;
+
+/// A directory. Clones share it.
+pub trait Disk: Clone + Debug + Send + Sync + 'static {
+    type File: DiskFile;
+
+    fn names(&self) -> io::Result<Vec<String>>;
+
+    /// None if there is no such file. Whatever can be read after opening is durable.
+    fn open(&self, name: &str) -> io::Result<Option<Self::File>>;
+
+    /// A new, empty file. Its name is durable only after `sync_names`.
+    fn create(&self, name: &str) -> io::Result<Self::File>;
+
+    /// Forgets a file, durably only after `sync_names`. No such file is not an error.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes all creations and removals so far durable.
+    fn sync_names(&self) -> io::Result<()>;
+}
+
+/// An open file. Clones share it.
+pub trait DiskFile: Clone + Debug + Send + Sync + 'static {
+    fn len(&self) -> io::Result<u64>;
+
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Fills `out`; an error if the file ends before.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `data`, extending the file if needed.
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Cuts the file, or extends it by zeros that take no space.
+    fn set_len(&self, size: u64) -> io::Result<()>;
+
+    /// Makes the file `size` zero bytes that truly take their space, so that writing them later
+    /// cannot run out of it and a sync need not touch anything but data.
+    fn allocate(&self, size: u64) -> io::Result<()>;
+
+    /// Makes all writes to this file so far durable, its length included.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Whether a read failed because the medium cannot return these bytes. That is damage, to be judged
+/// and repaired like a bad checksum; any other error is not about the bytes and ends the process.
+pub fn is_unreadable(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+pub(crate) fn unreadable() -> io::Error {
+    rustix::io::Errno::IO.into()
+}

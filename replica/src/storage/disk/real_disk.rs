@@ -1,0 +1,186 @@
+//! A directory of the file system, owned by one process.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Advice, FlockOperation};
+
+use super::{Disk, DiskFile};
+
+const LOCK_NAME: &str = "lock";
+
+#[derive(Clone, Debug)]
+pub struct RealDisk {
+    directory: Arc<Directory>,
+}
+
+#[derive(Debug)]
+struct Directory {
+    path: PathBuf,
+    handle: File,
+    /// Locked for as long as the process lives: two processes writing one WAL would destroy it.
+    _lock: File,
+}
+
+impl RealDisk {
+    /// Opens a directory, creating it if needed. Fails if another process has it open.
+    pub fn open(path: &Path) -> io::Result<RealDisk> {
+        std::fs::create_dir_all(path)?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK_NAME))?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+            io::Error::new(
+                io::Error::from(error).kind(),
+                format!("{} is in use by another process", path.display()),
+            )
+        })?;
+        let handle = File::open(path)?;
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            // The directory's own name must survive a power failure too.
+            File::open(parent)?.sync_all()?;
+        }
+        Ok(RealDisk { directory: Arc::new(Directory { path: path.to_owned(), handle, _lock: lock }) })
+    }
+
+    fn path_of(&self, name: &str) -> PathBuf {
+        self.directory.path.join(name)
+    }
+}
+
+impl Disk for RealDisk {
+    type File = RealFile;
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for item in std::fs::read_dir(&self.directory.path)? {
+            // A name that is not UTF-8 is not one of ours.
+            if let Ok(name) = item?.file_name().into_string()
+                && name != LOCK_NAME
+            {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Option<RealFile>> {
+        match OpenOptions::new().read(true).write(true).open(self.path_of(name)) {
+            Ok(file) => {
+                // The page cache may show what a killed process never synced, or what a failed sync
+                // left behind: make it durable, then forget it and read the medium.
+                file.sync_data()?;
+                rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
+                Ok(Some(RealFile { file: Arc::new(file) }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn create(&self, name: &str) -> io::Result<RealFile> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.path_of(name))?;
+        Ok(RealFile { file: Arc::new(file) })
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match std::fs::remove_file(self.path_of(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.directory.handle.sync_all()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct RealFile {
+    file: Arc<File>,
+}
+
+impl DiskFile for RealFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(out, offset)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(data, offset)
+    }
+
+    fn set_len(&self, size: u64) -> io::Result<()> {
+        self.file.set_len(size)
+    }
+
+    /// Writes the zeros instead of reserving extents: the first write to a reserved extent changes
+    /// metadata, and every sync of the WAL would pay for that.
+    fn allocate(&self, size: u64) -> io::Result<()> {
+        const STEP: usize = 1 << 20;
+        self.file.set_len(0)?;
+        let zeros = vec![0; STEP];
+        let mut offset = 0;
+        while offset < size {
+            let step = usize::try_from(size - offset).unwrap_or(STEP).min(STEP);
+            self.file.write_all_at(&zeros[..step], offset)?;
+            offset += step as u64;
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("viewstone-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        path
+    }
+
+    #[test]
+    fn a_directory_belongs_to_one_owner_at_a_time() {
+        let path = directory("lock");
+        let first = RealDisk::open(&path).unwrap();
+        assert!(RealDisk::open(&path).is_err());
+
+        drop(first);
+        assert!(RealDisk::open(&path).is_ok());
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_keeps_what_was_written_and_reads_past_its_end_fail() {
+        let path = directory("file");
+        let disk = RealDisk::open(&path).unwrap();
+        let file = disk.create("a").unwrap();
+        file.allocate(3 << 20).unwrap();
+        file.write_at(5, b"hello").unwrap();
+        file.sync().unwrap();
+        disk.sync_names().unwrap();
+
+        let mut out = [9; 7];
+        disk.open("a").unwrap().unwrap().read_at(4, &mut out).unwrap();
+        assert_eq!(&out, b"\0hello\0");
+        assert_eq!(file.len().unwrap(), 3 << 20);
+        assert!(file.read_at((3 << 20) - 1, &mut out).is_err());
+        assert_eq!(disk.names().unwrap(), ["a"]);
+        assert!(disk.create("a").is_err());
+
+        disk.remove("a").unwrap();
+        disk.remove("a").unwrap();
+        assert!(disk.open("a").unwrap().is_none());
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+}

@@ -1,0 +1,175 @@
+//! One replica's machine: a disk that outlives crashes, and a process that does not.
+
+use std::collections::VecDeque;
+
+use protocol::catalog::Catalog;
+use protocol::config::Config;
+use protocol::entry::Entry;
+use protocol::state::State;
+use protocol::superblock::Superblock;
+use protocol::types::{Checksum, Incarnation, Nonce, Op, ReplicaId, Tick, Timestamp};
+use protocol::vsr::{Effect, Replica};
+use replica::storage::disk::SimulatedDisk;
+use replica::storage::superblock::{Opened, SuperblockStore};
+use replica::storage::tables::{Flush, OpenedTables, Tables};
+use replica::storage::wal::{Wal, WalOptions};
+
+use crate::random::Random;
+
+pub type Core = Replica<Catalog, Tables<SimulatedDisk>>;
+
+/// What runs while the machine is up.
+pub struct Process {
+    pub core: Core,
+    pub wal: Wal<SimulatedDisk>,
+    pub superblocks: SuperblockStore<SimulatedDisk>,
+    /// Entries that wait for the group under way to end.
+    pub appends: VecDeque<Entry>,
+    pub group_under_way: bool,
+}
+
+/// A virtual machine in a rack.
+pub struct Machine {
+    pub id: ReplicaId,
+    pub disk: SimulatedDisk,
+    pub process: Option<Process>,
+    /// Completions of an earlier boot must not reach this one.
+    pub boot: u64,
+    pub paused_until: u64,
+    /// Added to true time, in microseconds.
+    pub clock_offset: i64,
+    /// Every disk operation takes so many times as long.
+    pub slowness: u64,
+    pub random: Random,
+    /// The newest durable incarnation, which names the life of the disk for the ledgers.
+    pub incarnation: Incarnation,
+}
+
+/// Why a machine did not come up.
+#[derive(Debug)]
+pub enum StartFailure {
+    /// An I/O call failed because the machine crashed again.
+    Crashed,
+    /// The disk holds nothing or nothing readable: only the operator's command helps.
+    NoSuperblock,
+}
+
+impl Machine {
+    pub fn new(id: ReplicaId, seed: u64) -> Machine {
+        Machine {
+            id,
+            disk: SimulatedDisk::new(seed),
+            process: None,
+            boot: 0,
+            paused_until: 0,
+            clock_offset: 0,
+            slowness: 1,
+            random: Random::branch(seed, "machine"),
+            incarnation: Incarnation::ZERO,
+        }
+    }
+
+    /// What `viewstone replica` does with an empty directory in a new cluster.
+    pub fn format(&mut self, config: &Config) {
+        let count = u8::try_from(config.quorums.replica_count).expect("at most seven");
+        let superblock = Superblock::format(config.cluster, config.epoch, self.id, count);
+        SuperblockStore::format(&self.disk, &superblock).expect("no faults are planted yet");
+    }
+
+    /// What `viewstone replace-disk` does: a new, empty disk, marked as such.
+    pub fn replace_disk(&mut self, config: &Config) {
+        self.disk.wipe();
+        let count = u8::try_from(config.quorums.replica_count).expect("at most seven");
+        let nonce = Nonce::new(u128::from(self.random.word()) << 64 | u128::from(self.random.word()));
+        let superblock = Superblock::replace(config.cluster, config.epoch, self.id, count, nonce);
+        SuperblockStore::format(&self.disk, &superblock).expect("the new disk has no faults yet");
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// The monotonic clock, in the process's own ticks.
+    pub fn tick_at(&self, now: u64) -> Tick {
+        Tick::new(now / 1_000)
+    }
+
+    /// The wall clock, as wrong as it may be.
+    pub fn clock_at(&self, now: u64) -> Timestamp {
+        const EPOCH: i64 = 1_700_000_000_000_000;
+        let micros = EPOCH.saturating_add_unsigned(now).saturating_add(self.clock_offset);
+        Timestamp::new(u64::try_from(micros).unwrap_or(0))
+    }
+
+    /// Opens everything from the disk and starts the core.
+    pub fn start(&mut self, config: &Config, machine: Catalog, now: u64) -> Result<Vec<Effect>, StartFailure> {
+        assert!(self.process.is_none());
+        self.boot += 1;
+        let crashed = |_: std::io::Error| StartFailure::Crashed;
+        let (superblock, superblocks) = match SuperblockStore::open(&self.disk).map_err(crashed)? {
+            Opened::Formatted(superblock, store) => (superblock, store),
+            Opened::NeverFormatted | Opened::Unreadable => return Err(StartFailure::NoSuperblock),
+        };
+        self.incarnation = superblock.incarnation;
+        let options = WalOptions::default();
+        let (wal, scan) =
+            Wal::open(&self.disk, config.cluster, config.replica, options).map_err(crashed)?;
+        if superblock.tables_lost {
+            Tables::destroy(&self.disk).map_err(crashed)?;
+        }
+        let genesis = protocol::entry::EntryHeader::genesis(config.cluster, config.epoch);
+        let tables = match Tables::open(&self.disk, &genesis).map_err(crashed)? {
+            OpenedTables::Ready(tables) => tables,
+            OpenedTables::Damaged(_) => {
+                // As the replica's driver does: remember it, begin with empty tables, fetch them.
+                let mut superblocks = superblocks;
+                let lost = Superblock { tables_lost: true, ..superblock };
+                superblocks.write(&lost).map_err(crashed)?;
+                return Err(StartFailure::Crashed);
+            }
+        };
+        let Ok(state) = State::new(machine, tables, config.limits) else {
+            let mut superblocks = superblocks;
+            let lost = Superblock { tables_lost: true, ..superblock };
+            superblocks.write(&lost).map_err(crashed)?;
+            return Err(StartFailure::Crashed);
+        };
+        let config = Config { replica: self.id, ..config.clone() };
+        let mut core = Replica::new(config, superblock, scan, state, self.random.word());
+        let mut effects = Vec::new();
+        core.start(self.tick_at(now), self.clock_at(now), &mut effects);
+        self.process = Some(Process {
+            core,
+            wal,
+            superblocks,
+            appends: VecDeque::new(),
+            group_under_way: false,
+        });
+        Ok(effects)
+    }
+
+    /// Power off: memory is gone, and of what was not synced the disk keeps what it likes.
+    pub fn crash(&mut self) {
+        self.process = None;
+        self.boot += 1;
+        self.disk.crash();
+    }
+}
+
+impl Process {
+    /// Writes everything that waits as one group. Returns what has become durable.
+    pub fn write_group(&mut self) -> std::io::Result<Vec<(Op, Checksum)>> {
+        for entry in self.appends.drain(..) {
+            self.wal.append(&entry)?;
+        }
+        self.wal.commit_group()
+    }
+
+    pub fn has_group_to_write(&self) -> bool {
+        !self.appends.is_empty() || self.wal.has_pending()
+    }
+
+    pub fn flush(&mut self) -> Option<Flush<SimulatedDisk>> {
+        self.core.state_mut().tables_mut().flush_job()
+    }
+}

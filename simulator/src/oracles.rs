@@ -1,0 +1,261 @@
+//! What must never happen, judged with eyes that no replica has: all messages, all disks, all logs.
+
+use std::collections::BTreeMap;
+
+use protocol::catalog::Catalog;
+use protocol::config::Config;
+use protocol::entry::Entry;
+use protocol::machine::Machine;
+use protocol::message::{Body, Message, QueryAnswer, SlotState};
+use protocol::state::{Outcome, Reply, State};
+use protocol::tables::{Checkpoint, MemoryTables};
+use protocol::types::{Checksum, ClientId, Incarnation, Op, Peer, ReplicaId, RequestNumber, SessionId, View};
+
+use bytes::Bytes;
+
+type Life = (ReplicaId, Incarnation);
+
+/// A read that a client has the answer to.
+pub struct AnsweredRead {
+    pub query: Bytes,
+    pub applied: Op,
+    pub answer: Bytes,
+}
+
+#[derive(Default)]
+pub struct Oracles {
+    /// Every entry that was ever handed to a WAL or a network, by name.
+    entries: BTreeMap<Checksum, Entry>,
+    /// What each primary prepared, by view and op: never two things.
+    prepared: BTreeMap<(View, Op), Checksum>,
+    /// The committed log, as far as any replica has applied it. Index 0 is op 1.
+    committed: Vec<Checksum>,
+    /// What each life of a disk has sworn to hold.
+    sworn: BTreeMap<Life, BTreeMap<Op, (Checksum, View)>>,
+    promised: BTreeMap<Life, View>,
+    votes: BTreeMap<(ReplicaId, Incarnation, View), Bytes>,
+    roots: BTreeMap<Op, Checkpoint>,
+    applied: BTreeMap<ReplicaId, Op>,
+    /// Outcomes that clients saw: (client, session, number) to op and outcome.
+    replies: BTreeMap<(ClientId, SessionId, RequestNumber), Reply>,
+    reads: BTreeMap<Op, Vec<AnsweredRead>>,
+    pub compared: Compared,
+}
+
+/// How much was actually judged. A run that compared nothing proves nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    pub entries: u64,
+    pub replies: u64,
+    pub reads: u64,
+    pub roots: u64,
+    pub votes: u64,
+}
+
+impl Oracles {
+    /// A replica hands an entry to its WAL.
+    pub fn on_append(&mut self, entry: &Entry) {
+        self.entries.entry(entry.name).or_insert_with(|| entry.clone());
+    }
+
+    /// A replica sends a message.
+    pub fn on_send(&mut self, message: &Message) -> Result<(), String> {
+        let Peer::Replica(from) = message.from else { return Ok(()) };
+        let life = (from, message.incarnation);
+        match &message.body {
+            Body::Prepare { entry, .. } => {
+                self.on_append(entry);
+                if entry.header.view == message.view {
+                    self.check_prepared(message.view, entry)?;
+                }
+                self.check_promise(life, message.view, "Prepare")
+            }
+            Body::PrepareOk { op, name } => {
+                self.sworn.entry(life).or_default().insert(*op, (*name, message.view));
+                self.check_promise(life, message.view, "PrepareOk")
+            }
+            Body::CommitOk { .. } => self.check_promise(life, message.view, "CommitOk"),
+            Body::Commit { .. } => self.check_promise(life, message.view, "Commit"),
+            Body::StartView(_) => self.check_promise(life, message.view, "StartView"),
+            Body::DoViewChange(vote) => {
+                self.compared.votes += 1;
+                self.check_promise(life, vote.view, "DoViewChange")?;
+                self.check_vote(life, message)
+            }
+            Body::CheckpointRoot { checkpoint } => self.check_root(checkpoint),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_prepared(&mut self, view: View, entry: &Entry) -> Result<(), String> {
+        let name = *self.prepared.entry((view, entry.op())).or_insert(entry.name);
+        if name == entry.name {
+            return Ok(());
+        }
+        Err(format!("view {view} prepared two different entries for op {}", entry.op()))
+    }
+
+    fn check_promise(&mut self, life: Life, view: View, what: &str) -> Result<(), String> {
+        let promised = self.promised.entry(life).or_default();
+        if view < *promised {
+            return Err(format!("{life:?} sends {what} of view {view} after promising view {promised}"));
+        }
+        *promised = view;
+        Ok(())
+    }
+
+    fn check_vote(&mut self, life: Life, message: &Message) -> Result<(), String> {
+        let Body::DoViewChange(vote) = &message.body else { return Ok(()) };
+        let mut encoder = protocol::codec::Encoder::new();
+        vote.encode(&mut encoder);
+        let bytes = Bytes::from(encoder.finish());
+        let known = self.votes.entry((life.0, life.1, vote.view)).or_insert_with(|| bytes.clone());
+        if *known != bytes {
+            return Err(format!("{life:?} casts two different votes for view {}", vote.view));
+        }
+        let Some(sworn) = self.sworn.get(&life) else { return Ok(()) };
+        for slot in &vote.slots {
+            let name = slot.header.name();
+            if slot.state == SlotState::Missing
+                && sworn.get(&slot.header.op).is_some_and(|(sworn, _)| *sworn == name)
+            {
+                return Err(format!("{life:?} denies op {} which it acknowledged", slot.header.op));
+            }
+        }
+        let forgotten = sworn.iter().find(|(op, (_, view))| **op > vote.head() && *view == vote.log_view);
+        if let Some((op, _)) = forgotten.filter(|_| vote.certain) {
+            return Err(format!("{life:?} votes a log that ends before op {op} which it acknowledged"));
+        }
+        Ok(())
+    }
+
+    fn check_root(&mut self, checkpoint: &Checkpoint) -> Result<(), String> {
+        self.compared.roots += 1;
+        let known = self.roots.entry(checkpoint.op()).or_insert_with(|| checkpoint.clone());
+        if known == checkpoint {
+            return Ok(());
+        }
+        Err(format!("two different states at checkpoint {}", checkpoint.op()))
+    }
+
+    /// A replica has applied up to an entry with this name: the whole log below is thereby named.
+    pub fn on_applied(&mut self, replica: ReplicaId, op: Op, name: Checksum) -> Result<(), String> {
+        if self.applied.insert(replica, op) == Some(op) || op == Op::ZERO {
+            return Ok(());
+        }
+        let index = position(op);
+        if let Some(known) = self.committed.get(index) {
+            return if *known == name {
+                Ok(())
+            } else {
+                Err(format!("replica {replica} applied another entry at op {op} than others"))
+            };
+        }
+        let mut chain = Vec::new();
+        let mut below = name;
+        for at in (self.committed.len()..=index).rev() {
+            chain.push(below);
+            let entry = self.entries.get(&below).ok_or_else(|| format!("op {} came from nowhere", at + 1))?;
+            below = entry.header.parent;
+        }
+        if let Some(last) = self.committed.last()
+            && *last != below
+        {
+            return Err(format!("replica {replica} applied a log that forks below op {op}"));
+        }
+        self.committed.extend(chain.into_iter().rev());
+        Ok(())
+    }
+
+    /// The machine begins another life: what its old disk applied says nothing any more.
+    pub fn on_restart(&mut self, replica: ReplicaId) {
+        self.applied.remove(&replica);
+    }
+
+    pub fn committed_count(&self) -> usize {
+        self.committed.len()
+    }
+
+    /// A client has received the outcome of a request.
+    pub fn on_reply(&mut self, reply: &Reply) -> Result<(), String> {
+        if reply.op == Op::ZERO {
+            return Ok(());
+        }
+        let key = match reply.outcome {
+            Outcome::Registered { .. } => (reply.client, reply.session, RequestNumber::ZERO),
+            _ => (reply.client, reply.session, reply.number),
+        };
+        match self.replies.insert(key, reply.clone()) {
+            Some(known) if known != *reply => Err(format!("request {key:?} was answered in two ways: {known:?} and {reply:?}")),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn on_answer(&mut self, query: Bytes, applied: Op, answer: &QueryAnswer) {
+        if let QueryAnswer::Done(answer) = answer {
+            self.reads.entry(applied).or_default().push(AnsweredRead { query, applied, answer: answer.clone() });
+        }
+    }
+
+    /// Executes the committed log once more, alone and undisturbed, and compares everything that
+    /// clients and replicas saw with what it yields.
+    pub fn replay(&mut self, config: &Config, machine: Catalog, mut witness: impl FnMut(&Entry, &[Reply]) -> Result<(), String>) -> Result<(), String> {
+        let genesis = protocol::entry::EntryHeader::genesis(config.cluster, config.epoch);
+        let tables = MemoryTables::new(genesis);
+        let mut state = State::new(machine, tables, config.limits).map_err(|fault| fault.to_string())?;
+        let mut expected: BTreeMap<(ClientId, SessionId, RequestNumber), Reply> = BTreeMap::new();
+        self.compare_reads(&state, Op::ZERO)?;
+        for name in self.committed.clone() {
+            let entry = self.entries.get(&name).ok_or("a committed entry has no body anywhere")?.clone();
+            let replies = state.apply(&entry).map_err(|fault| fault.to_string())?;
+            witness(&entry, &replies)?;
+            self.compared.entries += 1;
+            for reply in replies {
+                let number = match reply.outcome {
+                    Outcome::Registered { .. } => RequestNumber::ZERO,
+                    _ => reply.number,
+                };
+                expected.entry((reply.client, reply.session, number)).or_insert(reply);
+            }
+            let op = entry.op();
+            if op.get() % config.limits.checkpoint_interval_ops == 0 {
+                state.freeze();
+                state.tables_mut().finish_flush();
+                let root = state.tables_mut().durable_checkpoint().root;
+                if let Some(known) = self.roots.get(&op) {
+                    self.compared.roots += 1;
+                    if known.root != root {
+                        return Err(format!("the replicas' state at checkpoint {op} is not that of their log"));
+                    }
+                }
+            }
+            self.compare_reads(&state, op)?;
+        }
+        for (key, reply) in &self.replies {
+            self.compared.replies += 1;
+            if expected.get(key) != Some(reply) {
+                return Err(format!("{key:?} was answered {reply:?}, the log says {:?}", expected.get(key)));
+            }
+        }
+        let beyond = self.reads.keys().find(|op| position(**op) >= self.committed.len() && **op != Op::ZERO);
+        match beyond {
+            Some(op) => Err(format!("a read was answered as of op {op}, which nobody applied")),
+            None => Ok(()),
+        }
+    }
+
+    fn compare_reads<M: Machine>(&mut self, state: &State<M, MemoryTables>, op: Op) -> Result<(), String> {
+        for read in self.reads.get(&op).into_iter().flatten() {
+            self.compared.reads += 1;
+            let expected = state.query(&read.query).map_err(|fault| fault.to_string())?;
+            if expected.as_ref() != Ok(&read.answer) {
+                return Err(format!("a read as of op {} was answered wrongly", read.applied));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn position(op: Op) -> usize {
+    usize::try_from(op.get()).expect("runs are short").saturating_sub(1)
+}

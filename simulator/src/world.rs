@@ -1,0 +1,657 @@
+//! The world of one seed: machines, network, clients and trouble on one virtual clock.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+use bytes::Bytes;
+use protocol::canary;
+use protocol::catalog::Catalog;
+use protocol::entry::Entry;
+use protocol::message::{Body, Message};
+use protocol::types::{Checksum, Op, Peer, ReplicaId};
+use protocol::vsr::{Effect, Event as CoreEvent, Halt, StatusName};
+use replica::storage::disk::SimulatedDisk;
+use replica::storage::tables::Flushed;
+
+use crate::client::Clients;
+use crate::coverage::Coverage;
+use crate::faults::Nemesis;
+use crate::network::Network;
+use crate::node::{Machine, StartFailure};
+use crate::options::{Mode, Options};
+use crate::oracles::Oracles;
+use crate::random::Random;
+use crate::trace::Trace;
+
+/// How often every core is told the time, in microseconds.
+const TICK: u64 = 10_000;
+/// After the troubles: so long may it take until everything is as it should be.
+const HEALING_MAX: u64 = 240_000_000;
+
+enum Happening {
+    Deliver { to: Peer, frame: Bytes },
+    Tick { machine: usize, boot: u64 },
+    GroupWritten { machine: usize, boot: u64, done: Vec<(Op, Checksum)> },
+    SuperblockWritten { machine: usize, boot: u64 },
+    EntryRead { machine: usize, boot: u64, op: Op, name: Checksum, entry: Option<Entry> },
+    Flushed { machine: usize, boot: u64, flushed: Flushed<SimulatedDisk> },
+    Start { machine: usize },
+    ClientStep { client: usize },
+    Trouble,
+}
+
+struct Scheduled {
+    at: u64,
+    order: u64,
+    what: Happening,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Scheduled) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Scheduled) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Scheduled) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+pub struct World {
+    pub options: Options,
+    pub now: u64,
+    order: u64,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    pub machines: Vec<Machine>,
+    pub network: Network,
+    pub clients: Clients,
+    pub nemesis: Nemesis,
+    pub oracles: Oracles,
+    pub coverage: Coverage,
+    pub trace: Trace,
+    random: Random,
+    failure: Option<String>,
+    /// Messages of this kind are kept back instead of delivered, for scenarios.
+    held: BTreeMap<(Peer, Peer), (Option<&'static str>, Vec<Bytes>)>,
+}
+
+/// What is left of a world that went well.
+pub struct Outcome {
+    pub coverage: Coverage,
+    pub trace_hash: u64,
+}
+
+/// What went wrong, and when.
+#[derive(Debug)]
+pub struct Failure {
+    pub at: u64,
+    pub what: String,
+}
+
+impl World {
+    pub fn new(options: Options, verbose: bool) -> World {
+        let seed = options.seed;
+        let count = options.config.quorums.replica_count;
+        let machines = (0..count).map(|index| {
+            let id = ReplicaId::new(u8::try_from(index).expect("at most seven"));
+            Machine::new(id, seed ^ Random::branch(seed, &format!("machine {index}")).word())
+        });
+        let mut world = World {
+            now: 0,
+            order: 0,
+            queue: BinaryHeap::new(),
+            machines: machines.collect(),
+            network: Network::new(options.network.clone(), Random::branch(seed, "network")),
+            clients: Clients::new(&options),
+            nemesis: Nemesis::new(&options),
+            oracles: Oracles::default(),
+            coverage: Coverage::default(),
+            trace: Trace::new(count, verbose),
+            random: Random::branch(seed, "world"),
+            failure: None,
+            held: BTreeMap::new(),
+            options,
+        };
+        for machine in &mut world.machines {
+            machine.format(&world.options.config);
+        }
+        for machine in 0..count {
+            let at = world.random.below(50_000);
+            world.schedule(at, Happening::Start { machine });
+        }
+        for client in 0..world.options.client_count {
+            world.schedule(0, Happening::ClientStep { client });
+        }
+        if world.options.faults.total() > 0 {
+            world.schedule(world.options.faults.interval, Happening::Trouble);
+        }
+        world
+    }
+
+    /// Lives through the troubles, heals, and judges.
+    pub fn run(mut self) -> Result<Outcome, Failure> {
+        self.live()?;
+        self.judge()?;
+        self.coverage.compared = self.oracles.compared;
+        self.coverage.virtual_micros = self.now;
+        Ok(Outcome { coverage: self.coverage, trace_hash: self.trace.hash() })
+    }
+
+    fn live(&mut self) -> Result<(), Failure> {
+        self.run_until(self.options.duration)?;
+        self.heal();
+        let deadline = self.now + HEALING_MAX;
+        while !self.is_settled() {
+            if self.now >= deadline {
+                return Err(self.fail(format!("not live: {}", self.what_is_unsettled())));
+            }
+            self.run_until(self.now + 100_000)?;
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self) -> Result<(), Failure> {
+        canary_paused(|| {
+            let machine = self.catalog();
+            let config = self.options.config.clone();
+            let clients = &mut self.clients;
+            self.oracles.replay(&config, machine, |entry, replies| clients.witness(entry, replies))
+        })
+        .and_then(|()| self.clients.judge(&mut self.coverage))
+        .map_err(|what| self.fail(what))?;
+        let compared = self.oracles.compared;
+        if compared.entries == 0 || compared.replies == 0 {
+            return Err(self.fail("nothing was compared".into()));
+        }
+        Ok(())
+    }
+
+    pub fn catalog(&self) -> Catalog {
+        crate::client::catalog()
+    }
+
+    pub fn fail(&self, what: String) -> Failure {
+        Failure { at: self.now, what }
+    }
+
+    /// Everything that is due until `until` happens.
+    pub fn run_until(&mut self, until: u64) -> Result<(), Failure> {
+        while self.queue.peek().is_some_and(|Reverse(next)| next.at <= until) {
+            let Reverse(next) = self.queue.pop().expect("it was just seen");
+            self.now = next.at;
+            self.happen(next.what);
+            if let Some(what) = self.failure.take() {
+                return Err(self.fail(what));
+            }
+        }
+        self.now = until;
+        Ok(())
+    }
+
+    fn schedule(&mut self, delay: u64, what: Happening) {
+        self.order += 1;
+        self.queue.push(Reverse(Scheduled { at: self.now + delay, order: self.order, what }));
+    }
+
+    fn happen(&mut self, what: Happening) {
+        if let Some((machine, what)) = self.deferred(what) {
+            let delay = self.machines[machine].paused_until - self.now + 1;
+            self.schedule(delay, what);
+        }
+    }
+
+    /// Handles a happening, unless it concerns a machine that is paused: then it comes back.
+    fn deferred(&mut self, what: Happening) -> Option<(usize, Happening)> {
+        let machine = match &what {
+            Happening::Deliver { to: Peer::Replica(to), .. } => Some(to.index()),
+            Happening::Tick { machine, .. }
+            | Happening::GroupWritten { machine, .. }
+            | Happening::SuperblockWritten { machine, .. }
+            | Happening::EntryRead { machine, .. }
+            | Happening::Flushed { machine, .. } => Some(*machine),
+            _ => None,
+        };
+        if let Some(machine) = machine
+            && self.machines[machine].paused_until > self.now
+        {
+            return Some((machine, what));
+        }
+        match what {
+            Happening::Deliver { to, frame } => self.deliver(to, frame),
+            Happening::Tick { machine, boot } => self.tick(machine, boot),
+            Happening::GroupWritten { machine, boot, done } => {
+                self.with_core(machine, boot, |core, out| {
+                    for (op, name) in done {
+                        core.on_appended(op, name, out);
+                    }
+                });
+                self.end_group(machine, boot);
+            }
+            Happening::SuperblockWritten { machine, boot } => {
+                self.with_core(machine, boot, |core, out| core.on_superblock_written(out));
+            }
+            Happening::EntryRead { machine, boot, op, name, entry } => {
+                self.with_core(machine, boot, |core, out| core.on_entry_read(op, name, entry, out));
+            }
+            Happening::Flushed { machine, boot, flushed } => {
+                self.with_core(machine, boot, |core, out| {
+                    core.state_mut().tables_mut().finish_flush(flushed);
+                    core.on_checkpoint_flushed(out);
+                });
+            }
+            Happening::Start { machine } => self.start(machine),
+            Happening::ClientStep { client } => self.client_step(client),
+            Happening::Trouble => self.trouble(),
+        }
+        None
+    }
+
+    fn client_step(&mut self, client: usize) {
+        let sends = self.clients.step(client, self.now, &mut self.coverage);
+        for (to, message) in sends {
+            self.send(to, &message);
+        }
+        self.schedule(self.clients.pace(), Happening::ClientStep { client });
+    }
+
+    fn trouble(&mut self) {
+        if self.now >= self.options.duration {
+            return;
+        }
+        Nemesis::strike(self);
+        let interval = self.options.faults.interval;
+        let delay = interval / 4 + self.random.below(interval * 3 / 2);
+        self.schedule(delay, Happening::Trouble);
+    }
+
+    fn tick(&mut self, machine: usize, boot: u64) {
+        let now = self.now;
+        let (tick, clock) = (self.machines[machine].tick_at(now), self.machines[machine].clock_at(now));
+        if self.with_core(machine, boot, |core, out| core.on_tick(tick, clock, out)) {
+            self.schedule(TICK, Happening::Tick { machine, boot });
+        }
+    }
+
+    /// Feeds a core and performs what it wants. False if that process is gone.
+    fn with_core(
+        &mut self,
+        machine: usize,
+        boot: u64,
+        feed: impl FnOnce(&mut crate::node::Core, &mut Vec<Effect>),
+    ) -> bool {
+        let host = &mut self.machines[machine];
+        let Some(process) = host.process.as_mut().filter(|_| host.boot == boot) else { return false };
+        let mut effects = Vec::new();
+        feed(&mut process.core, &mut effects);
+        self.perform(machine, effects);
+        self.observe(machine);
+        true
+    }
+
+    fn observe(&mut self, machine: usize) {
+        let Some(process) = &self.machines[machine].process else { return };
+        let core = &process.core;
+        let header = core.state().applied();
+        let (op, name) = (header.op, header.name());
+        let id = self.machines[machine].id;
+        if let Err(what) = self.oracles.on_applied(id, op, name) {
+            self.failure.get_or_insert(what);
+        }
+        let core = &self.machines[machine].process.as_ref().expect("just seen").core;
+        self.trace.status(machine, core.status(), core.is_primary(), core.view(), core.head().0, core.commit());
+        self.machines[machine].incarnation = core.durable_superblock().incarnation;
+    }
+
+    fn perform(&mut self, machine: usize, effects: Vec<Effect>) {
+        let boot = self.machines[machine].boot;
+        for effect in effects {
+            if self.machines[machine].boot != boot || !self.machines[machine].is_up() {
+                return;
+            }
+            match effect {
+                Effect::Send { to, message } => {
+                    if let Err(what) = self.oracles.on_send(&message) {
+                        self.failure.get_or_insert(what);
+                    }
+                    self.send(to, &message);
+                }
+                Effect::Append { entry } => {
+                    self.oracles.on_append(&entry);
+                    let process = self.machines[machine].process.as_mut().expect("it is up");
+                    process.appends.push_back(entry);
+                    self.begin_group(machine);
+                }
+                Effect::WriteSuperblock(superblock) => {
+                    self.io(machine, "superblock", 600, |process| {
+                        process.superblocks.write(&superblock).map(|()| Done::Superblock)
+                    });
+                }
+                Effect::ReadEntry { op, name } => {
+                    self.io(machine, "read", 100, |process| {
+                        let entry = process.wal.read(op, name)?;
+                        Ok(Done::Read(op, name, entry))
+                    });
+                }
+                Effect::Reclaim { through } => {
+                    self.io(machine, "reclaim", 0, |process| process.wal.reclaim(through).map(|()| Done::Nothing));
+                }
+                Effect::FlushCheckpoint => self.flush(machine),
+                Effect::Halt(halt) => return self.halted(machine, halt),
+                Effect::Event(event) => self.core_event(machine, event),
+            }
+        }
+    }
+
+    fn core_event(&mut self, machine: usize, event: CoreEvent) {
+        self.coverage.mark(format!("{event:?}"));
+        let noisy = matches!(
+            event,
+            CoreEvent::PipelineFull | CoreEvent::ReadIndexConfirmed | CoreEvent::ReadWaitedForApply | CoreEvent::Throttled | CoreEvent::WalFull | CoreEvent::CheckpointWaited
+        );
+        if !noisy {
+            self.trace.note(self.now, Some(machine), &format!("{event:?}"));
+        }
+    }
+
+    fn halted(&mut self, machine: usize, halt: Halt) {
+        self.trace.note(self.now, Some(machine), &format!("halts: {halt:?}"));
+        match halt {
+            Halt::Diverged(what) => {
+                self.failure.get_or_insert(format!("replica {machine} found a contradiction: {what}"));
+            }
+            Halt::TablesLost(_) => {
+                self.coverage.mark("tables lost");
+                self.crash(machine, "tables lost");
+            }
+        }
+    }
+
+    /// Starts the next group, if none is under way and something waits.
+    fn begin_group(&mut self, machine: usize) {
+        let process = self.machines[machine].process.as_mut().expect("only processes write");
+        if process.group_under_way || !process.has_group_to_write() {
+            return;
+        }
+        process.group_under_way = true;
+        self.io(machine, "group", 800, |process| process.write_group().map(Done::Group));
+    }
+
+    fn end_group(&mut self, machine: usize, boot: u64) {
+        let host = &mut self.machines[machine];
+        if let Some(process) = host.process.as_mut().filter(|_| host.boot == boot) {
+            process.group_under_way = false;
+            self.begin_group(machine);
+        }
+    }
+
+    fn flush(&mut self, machine: usize) {
+        self.io(machine, "flush", 3_000, |process| match process.flush() {
+            Some(job) => job.run().map(Done::Flushed),
+            None => Ok(Done::Nothing),
+        });
+    }
+
+    /// Does some I/O at once and lets its completion arrive later. Any error ends the process.
+    fn io(
+        &mut self,
+        machine: usize,
+        what: &'static str,
+        micros: u64,
+        work: impl FnOnce(&mut crate::node::Process) -> std::io::Result<Done>,
+    ) {
+        let host = &mut self.machines[machine];
+        let process = host.process.as_mut().expect("only processes do I/O");
+        let result = work(process);
+        let boot = host.boot;
+        let delay = host.random.exponential(micros * host.slowness);
+        for damage in self.machines[machine].disk.take_damages() {
+            self.trace.note(self.now, Some(machine), &format!("damage: {damage:?}"));
+        }
+        let done = match result {
+            Ok(done) => done,
+            Err(error) => {
+                self.coverage.mark(format!("crash in {what}"));
+                self.trace.note(self.now, Some(machine), &format!("{what} failed: {error}"));
+                return self.crash(machine, what);
+            }
+        };
+        let happening = match done {
+            Done::Nothing => return,
+            Done::Superblock => Happening::SuperblockWritten { machine, boot },
+            Done::Group(done) => Happening::GroupWritten { machine, boot, done },
+            Done::Read(op, name, entry) => Happening::EntryRead { machine, boot, op, name, entry },
+            Done::Flushed(flushed) => Happening::Flushed { machine, boot, flushed },
+        };
+        self.schedule(delay, happening);
+    }
+
+    /// The process dies now; an operator or a supervisor starts it again after a while.
+    pub fn crash(&mut self, machine: usize, why: &str) {
+        if !self.machines[machine].is_up() {
+            return;
+        }
+        self.trace.note(self.now, Some(machine), &format!("crash ({why})"));
+        self.coverage.mark("crash");
+        self.machines[machine].crash();
+        self.machines[machine].paused_until = 0;
+        self.trace.down(machine);
+        let delay = 20_000 + self.random.exponential(500_000);
+        self.schedule(delay, Happening::Start { machine });
+    }
+
+    /// Stays down until somebody starts it.
+    pub fn kill(&mut self, machine: usize) {
+        self.trace.note(self.now, Some(machine), "killed");
+        self.machines[machine].crash();
+        self.trace.down(machine);
+    }
+
+    pub fn start_soon(&mut self, machine: usize, delay: u64) {
+        self.schedule(delay, Happening::Start { machine });
+    }
+
+    fn start(&mut self, machine: usize) {
+        if self.machines[machine].is_up() || self.nemesis.keeps_down(machine) {
+            return;
+        }
+        self.oracles.on_restart(self.machines[machine].id);
+        let catalog = self.catalog();
+        let now = self.now;
+        match self.machines[machine].start(&self.options.config, catalog, now) {
+            Ok(effects) => {
+                let boot = self.machines[machine].boot;
+                self.trace.note(now, Some(machine), "starts");
+                self.perform(machine, effects);
+                self.observe(machine);
+                self.schedule(self.random.clone().below(TICK), Happening::Tick { machine, boot });
+            }
+            Err(StartFailure::Crashed) => {
+                self.coverage.mark("crash while starting");
+                self.trace.note(now, Some(machine), "crashes while starting");
+                self.machines[machine].crash();
+                self.schedule(300_000, Happening::Start { machine });
+            }
+            Err(StartFailure::NoSuperblock) => self.replace(machine),
+        }
+    }
+
+    /// Nothing on the disk can be believed: the operator puts in a new one.
+    fn replace(&mut self, machine: usize) {
+        if !self.nemesis.is_afflicted(machine) || self.options.config.quorums.replica_count < 3 {
+            self.failure.get_or_insert(format!("replica {machine} cannot start from an undamaged disk"));
+            return;
+        }
+        self.coverage.mark("superblock lost");
+        self.trace.note(self.now, Some(machine), "disk replaced");
+        let config = self.options.config.clone();
+        self.machines[machine].replace_disk(&config);
+        self.schedule(100_000, Happening::Start { machine });
+    }
+
+    pub fn send(&mut self, to: Peer, message: &Message) {
+        let frame = Bytes::from(message.encode());
+        self.trace.message(self.now, message, to);
+        if let Some((kind, frames)) = self.held.get_mut(&(message.from, to))
+            && kind.is_none_or(|kind| kind == message.body.kind())
+        {
+            return frames.push(frame);
+        }
+        for delivery in self.network.deliver(message.from, to, frame.len()) {
+            let frame = if delivery.flipped { self.flip(&frame) } else { frame.clone() };
+            self.schedule(delivery.delay, Happening::Deliver { to, frame });
+        }
+    }
+
+    fn flip(&mut self, frame: &Bytes) -> Bytes {
+        let mut bytes = frame.to_vec();
+        let index = self.random.index(bytes.len());
+        bytes[index] ^= 1 << self.random.below(8);
+        self.coverage.mark("bit flipped in flight");
+        Bytes::from(bytes)
+    }
+
+    fn deliver(&mut self, to: Peer, frame: Bytes) {
+        let message = match Message::decode(frame) {
+            Ok(message) => message,
+            Err(_) => return self.coverage.mark("damaged frame refused"),
+        };
+        match to {
+            Peer::Replica(id) => {
+                let machine = id.index();
+                let boot = self.machines[machine].boot;
+                self.with_core(machine, boot, |core, out| core.on_message(message, out));
+            }
+            Peer::Client(client) => {
+                if let Body::Reply(reply) = &message.body
+                    && let Err(what) = self.oracles.on_reply(reply)
+                {
+                    self.failure.get_or_insert(what);
+                }
+                let (sends, seen) = self.clients.on_message(client, self.now, message, &mut self.coverage);
+                if let Err(what) = seen {
+                    self.failure.get_or_insert(what);
+                }
+                for (query, applied, answer) in self.clients.take_answers() {
+                    self.oracles.on_answer(query, applied, &answer);
+                }
+                for (to, message) in sends {
+                    self.send(to, &message);
+                }
+            }
+        }
+    }
+
+    /// The troubles end. In liveness mode only for a random core; the rest stays as broken as it is.
+    pub fn heal(&mut self) {
+        self.trace.note(self.now, None, "the troubles end");
+        let outside = if self.options.mode == Mode::Liveness { self.choose_outside() } else { BTreeSet::new() };
+        self.network.calm();
+        self.network.mend_all();
+        self.nemesis.end(&outside);
+        for machine in 0..self.machines.len() {
+            if outside.contains(&machine) {
+                if self.machines[machine].is_up() {
+                    self.kill(machine);
+                }
+                continue;
+            }
+            self.machines[machine].paused_until = 0;
+            self.machines[machine].slowness = 1;
+            self.machines[machine].disk.set_capacity(u64::MAX);
+            if !self.machines[machine].is_up() {
+                self.schedule(1, Happening::Start { machine });
+            }
+        }
+        self.clients.calm();
+    }
+
+    /// Machines that the cluster can do without: never so many that what is left could not go on.
+    fn choose_outside(&mut self) -> BTreeSet<usize> {
+        let quorums = self.options.config.quorums;
+        let spare = quorums.replica_count - quorums.view_change;
+        let mut outside: BTreeSet<usize> = self.nemesis.afflicted().collect();
+        while outside.len() < spare {
+            outside.insert(self.random.index(self.machines.len()));
+        }
+        if outside.len() > spare { BTreeSet::new() } else { outside }
+    }
+
+    /// Every healed machine is normal, holds the whole log and has applied it, and no client waits.
+    fn is_settled(&self) -> bool {
+        self.what_is_unsettled().is_empty()
+    }
+
+    fn what_is_unsettled(&self) -> String {
+        let mut text = String::new();
+        let committed = Op::new(self.oracles.committed_count() as u64);
+        for (index, machine) in self.machines.iter().enumerate() {
+            if self.nemesis.keeps_down(index) {
+                continue;
+            }
+            match &machine.process {
+                None => text.push_str(&format!("replica {index} is down; ")),
+                Some(process) => {
+                    let core = &process.core;
+                    let whole = core.durable_through() == core.head().0 && core.applied() >= committed;
+                    if core.status() != StatusName::Normal || !whole || core.applied() != core.head().0 {
+                        text.push_str(&format!(
+                            "replica {index}: {:?} view {} log_view {} head {} commit {} applied {} durable {}; ",
+                            core.status(),
+                            core.view(),
+                            core.log_view(),
+                            core.head().0,
+                            core.commit(),
+                            core.applied(),
+                            core.durable_through(),
+                        ));
+                    }
+                }
+            }
+        }
+        if let Some(waiting) = self.clients.waiting() {
+            text.push_str(&waiting);
+        }
+        text
+    }
+
+    /// Keeps back what `from` sends to `to`, all of it or one kind.
+    pub fn hold(&mut self, from: Peer, to: Peer, kind: Option<&'static str>) {
+        self.held.entry((from, to)).or_insert((kind, Vec::new()));
+    }
+
+    /// Delivers what was kept back.
+    pub fn release(&mut self) {
+        for ((_, to), (_, frames)) in std::mem::take(&mut self.held) {
+            for frame in frames {
+                self.schedule(1, Happening::Deliver { to, frame });
+            }
+        }
+    }
+}
+
+/// What an I/O has brought about, to be told when it completes.
+enum Done {
+    Nothing,
+    Superblock,
+    Group(Vec<(Op, Checksum)>),
+    Read(Op, Checksum, Option<Entry>),
+    Flushed(Flushed<SimulatedDisk>),
+}
+
+/// The judges run without planted bugs.
+fn canary_paused<R>(judge: impl FnOnce() -> R) -> R {
+    let planted = canary::Canary::ALL.into_iter().find(|canary| canary::planted(*canary));
+    canary::plant(None);
+    let result = judge();
+    canary::plant(planted);
+    result
+}
