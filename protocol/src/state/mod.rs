@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 pub use reply::{Outcome, REASON_SIZE_MAX, Refusal, Reply};
 pub(crate) use reply::{decode_reason, encode_reason};
+pub(crate) use session::Session;
 pub use sessions::{Admission, SessionFacts, Sessions};
 
 use crate::canary::{Canary, planted};
