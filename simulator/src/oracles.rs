@@ -7,7 +7,7 @@ use protocol::config::Config;
 use protocol::entry::Entry;
 use protocol::machine::Machine;
 use protocol::message::{Body, Message, QueryAnswer, SlotState};
-use protocol::state::{Outcome, Reply, State};
+use protocol::state::{Outcome, Refusal, Reply, State};
 use protocol::tables::{Checkpoint, MemoryTables};
 use protocol::types::{Checksum, ClientId, Incarnation, Op, Peer, ReplicaId, RequestNumber, SessionId, View};
 
@@ -178,7 +178,10 @@ impl Oracles {
 
     /// A client has received the outcome of a request.
     pub fn on_reply(&mut self, reply: &Reply) -> Result<(), String> {
-        if reply.op == Op::ZERO {
+        // A late copy of a request may find its session gone, or itself answered long ago.
+        let about_session =
+            matches!(reply.outcome, Outcome::Refused(Refusal::SessionGone | Refusal::OutsideWindow));
+        if reply.op == Op::ZERO || about_session {
             return Ok(());
         }
         let key = match reply.outcome {
@@ -212,6 +215,7 @@ impl Oracles {
             self.compared.entries += 1;
             for reply in replies {
                 let number = match reply.outcome {
+                    Outcome::Refused(Refusal::SessionGone | Refusal::OutsideWindow) => continue,
                     Outcome::Registered { .. } => RequestNumber::ZERO,
                     _ => reply.number,
                 };

@@ -50,8 +50,12 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         self.wanted.view = view;
         self.wanted.log_view = view;
         self.wanted.vote = None;
-        let keep: Vec<_> =
-            self.log.slots().filter(|slot| slot.header.op <= self.commit).map(|slot| slot.header.clone()).collect();
+        let keep: Vec<_> = self
+            .log
+            .slots()
+            .filter(|slot| slot.header.op <= self.commit)
+            .map(|slot| slot.header.clone())
+            .collect();
         if !keep.is_empty() {
             self.wanted.suffix = keep[keep.len().saturating_sub(2)..].to_vec();
             self.log.replace(keep);
@@ -161,7 +165,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             self.repair.catch_up(head.0, head.1);
         }
         if self.durable.view == self.wanted.view {
-            let body = Body::CommitOk { sequence, head: self.log.head_op(), commit: self.commit };
+            let body = Body::CommitOk { sequence, clock: self.clock };
             self.send(from, body);
         }
     }

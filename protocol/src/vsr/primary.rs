@@ -107,7 +107,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             }
             Operation::Register | Operation::Keepalive { .. } | Operation::Close => {}
         }
-        if request.deadline < self.clock { Err(Refusal::DeadlinePassed) } else { Ok(()) }
+        if request.deadline < self.cluster_clock() { Err(Refusal::DeadlinePassed) } else { Ok(()) }
     }
 
     /// Answers from the table what was executed before. True if there is nothing left to do.
@@ -146,12 +146,21 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         self.send_client(request.client, Body::Reply(reply));
     }
 
+    /// Cluster time, before the log makes it strictly increasing: the median of the voters' clocks, so
+    /// that a single clock that runs or jumps ahead cannot age everybody's requests.
+    fn cluster_clock(&self) -> Timestamp {
+        let recent = self.now.minus(4 * self.config.timeouts.abdication_ms);
+        self.peers.median_clock(self.clock, recent.max(Tick::new(1)))
+    }
+
     pub(super) fn inheritance_is_applied(&self) -> bool {
         matches!(&self.status, Status::Primary(primary) if self.applied() >= primary.inherited)
     }
 
     pub(super) fn settle_primary(&mut self) {
-        if !self.is_primary() || !self.view_is_durable() || !self.inheritance_is_applied() {
+        // Nothing is stamped before the others have told their clocks.
+        let unheard = self.confirmed() == 0;
+        if !self.is_primary() || unheard || !self.view_is_durable() || !self.inheritance_is_applied() {
             return;
         }
         while self.may_prepare() {
@@ -190,7 +199,8 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             return self.applied() == head;
         }
         // What arrives while the disk is busy becomes the next batch.
-        let full = primary.queue.len() >= limits.batch_requests_max || primary.queue_bytes >= limits.batch_bytes_max;
+        let full =
+            primary.queue.len() >= limits.batch_requests_max || primary.queue_bytes >= limits.batch_bytes_max;
         if self.log.is_writing() && !full {
             return false;
         }
@@ -242,6 +252,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     /// The next requests that still deserve a place in the log.
     fn take_batch(&mut self) -> Vec<Request> {
         let limits = self.config.limits;
+        let clock = self.cluster_clock();
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while batch.len() < limits.batch_requests_max {
             let Status::Primary(primary) = &mut self.status else { break };
@@ -253,7 +264,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             let request = primary.queue.pop_front().expect("it was just seen");
             primary.queue_bytes -= size;
             let own = request.client == ClientId::ZERO;
-            let late = request.deadline < self.clock;
+            let late = request.deadline < clock;
             if !own && (late || self.answer_retry(&request)) {
                 self.settle_request(&request_key(&request));
                 if late {
@@ -298,7 +309,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             view: self.view(),
             op,
             parent: parent.name,
-            timestamp: earliest.max(self.clock),
+            timestamp: earliest.max(self.cluster_clock()),
             incarnations,
             request_count: u32::try_from(requests.len()).expect("batches are bounded"),
             body_size: u32::try_from(body.len()).expect("batches are bounded"),
@@ -401,7 +412,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     }
 
     fn propose_expiry(&mut self) {
-        let sessions = self.state.sessions().idle(self.clock);
+        let sessions = self.state.sessions().idle(self.cluster_clock());
         if sessions.is_empty() || !self.inheritance_is_applied() {
             return;
         }

@@ -34,7 +34,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     }
 
     /// The newest heartbeat that a confirmation quorum, this replica included, has answered.
-    fn confirmed(&self) -> u64 {
+    pub(super) fn confirmed(&self) -> u64 {
         let Status::Primary(primary) = &self.status else { return 0 };
         let me = self.config.replica.index();
         let mut answers: Vec<u64> = (0..self.config.quorums.replica_count)
@@ -44,10 +44,11 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         answers[self.config.quorums.confirmation - 1]
     }
 
-    pub(super) fn on_commit_ok(&mut self, from: ReplicaId, view: View, sequence: u64) {
+    pub(super) fn on_commit_ok(&mut self, from: ReplicaId, view: View, sequence: u64, clock: Timestamp) {
         if view != self.view() {
             return;
         }
+        self.peers.tells_time(from, clock, self.clock, self.now);
         let Status::Primary(primary) = &mut self.status else { return };
         let answered = &mut primary.answered[from.index()];
         *answered = (*answered).max(sequence.min(primary.sequence));

@@ -52,7 +52,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             frozen_at: checkpoint.op(),
             announced: superblock_checkpoint,
             state,
-            status: Status::Recovering(Recovering { certain: scan.certain, leave: false, escalate_at: Tick::ZERO }),
+            status: Status::Recovering(Recovering { escalate_at: Tick::ZERO }),
             head_certain: scan.certain,
             peers: Peers::default(),
             repair: Repair::default(),
@@ -122,8 +122,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         }
         let patience = if leave { 0 } else { self.config.timeouts.suspicion_ms };
         let escalate_at = self.after(patience);
-        self.status =
-            Status::Recovering(Recovering { certain: self.head_certain, leave, escalate_at });
+        self.status = Status::Recovering(Recovering { escalate_at });
         if leave {
             self.wish(self.view().next());
         }

@@ -128,7 +128,8 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         if count == 0 {
             return None;
         }
-        let chosen = usize::try_from(self.random.next_u64() % count).expect("there are at most seven replicas");
+        let chosen =
+            usize::try_from(self.random.next_u64() % count).expect("there are at most seven replicas");
         Some(able[chosen])
     }
 
@@ -156,8 +157,12 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             return;
         };
         self.repair.fruitless_rounds += 1;
-        let known: Vec<_> =
-            self.others().into_iter().map(|other| *self.peers.get(other)).filter(|facts| facts.known).collect();
+        let known: Vec<_> = self
+            .others()
+            .into_iter()
+            .map(|other| *self.peers.get(other))
+            .filter(|facts| facts.known)
+            .collect();
         let all_moved_on = !known.is_empty() && known.iter().all(|facts| facts.floor >= lowest);
         let checkpoint = known.iter().map(|facts| facts.checkpoint).max().unwrap_or(Op::ZERO);
         if self.repair.fruitless_rounds > FRUITLESS_ROUNDS_MAX && all_moved_on && checkpoint >= lowest {
@@ -209,9 +214,9 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     fn fill_below(&mut self, headers: Vec<EntryHeader>) {
         let applied = self.applied();
         let new: Vec<_> = headers.into_iter().filter(|header| header.op > applied).collect();
-        let contradicts = new
-            .first()
-            .is_some_and(|lowest| lowest.op == applied.next() && lowest.parent != self.state.applied().name());
+        let contradicts = new.first().is_some_and(|lowest| {
+            lowest.op == applied.next() && lowest.parent != self.state.applied().name()
+        });
         if contradicts {
             return self.diverged(format!("the log above applied op {applied} does not follow it"));
         }

@@ -113,10 +113,6 @@ pub(super) struct ViewChange {
 }
 
 pub(super) struct Recovering {
-    /// False if the log's end is unknown.
-    pub certain: bool,
-    /// The former primary: it leaves its view at once.
-    pub leave: bool,
     pub escalate_at: Tick,
 }
 
