@@ -414,7 +414,9 @@ fn a_receiver_becomes_the_donor_and_fetches_only_what_differs() {
         theirs.insert(changed, b"changed".to_vec());
     }
     checkpoint(&mut donor, 50);
-    tables.put(b"dropped", b"");
+    for number in 0..60 {
+        tables.put(&key(number * 100), b"dropped");
+    }
     tables.freeze(&header(20));
     tables.put(b"dropped too", b"");
     let late = tables.flush_job().unwrap();
