@@ -531,3 +531,16 @@ fn destroyed_tables_begin_anew() {
     assert_eq!(tables.durable(), &genesis());
     assert!(content(&tables).is_empty());
 }
+
+#[test]
+fn a_flush_may_run_on_another_thread() {
+    let disk = SimulatedDisk::new(1);
+    let (mut tables, mut model) = filled(&disk, 3);
+    write(&mut tables, &mut model, &mut Random(4), 200);
+    tables.freeze(&header(20));
+    let job = tables.flush_job().unwrap();
+    let flushing = std::thread::spawn(move || job.run());
+    assert_eq!(content(&tables), model);
+    assert!(tables.finish_flush(flushing.join().unwrap().unwrap()));
+    assert_eq!(content(&tables), model);
+}
