@@ -76,6 +76,10 @@ impl Clients {
         Clients { options: options.clone(), all, calm: false, answers: Vec::new(), told: Op::ZERO, counter: 0 }
     }
 
+    pub fn peers(&self) -> impl Iterator<Item = Peer> + use<> {
+        self.all.iter().map(|one| Peer::Client(one.id)).collect::<Vec<_>>().into_iter()
+    }
+
     pub fn pace(&self) -> u64 {
         self.options.think.max(1_000)
     }
@@ -176,9 +180,9 @@ impl Clients {
         let id = self.all[client].id;
         for body in bodies {
             let one = &mut self.all[client];
-            let all = one.random.percent(15);
+            let (all, hint) = (one.random.percent(15), one.hint);
             for replica in 0..count {
-                if all || replica == one.hint % count || one.hint == 0 {
+                if all || replica == hint % count || hint == 0 {
                     let message = self.message(id, body.clone());
                     let to = Peer::Replica(ReplicaId::new(u8::try_from(replica).expect("small")));
                     sends.push((to, message));
