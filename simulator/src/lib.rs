@@ -1,1 +1,21 @@
-//! The world from a seed.
+//! The world from a seed: everything real but the network, the disks, the clocks and chance.
+//!
+//! In reading order:
+
+pub mod options;
+pub mod random;
+
+pub mod network;
+pub mod node;
+pub mod world;
+
+pub mod client;
+pub mod faults;
+
+pub mod oracles;
+
+pub mod coverage;
+pub mod trace;
+
+pub mod planted;
+pub mod run;

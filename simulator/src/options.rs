@@ -134,8 +134,8 @@ fn draw_limits(random: &mut Random) -> Limits {
     Limits {
         pipeline_max,
         batch_requests_max: usize::try_from(*random.pick(&[1, 2, 8, 64])).expect("small"),
-        batch_bytes_max: 256 << 10,
-        operation_bytes_max: 64 << 10,
+        batch_bytes_max: 64 << 10,
+        operation_bytes_max: 32 << 10,
         checkpoint_interval_ops,
         wal_ops_max: 2 * checkpoint_interval_ops + pipeline_max + random.below(40),
         sessions_max: usize::try_from(*random.pick(&[2, 4, 16])).expect("small"),

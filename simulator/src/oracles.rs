@@ -8,7 +8,7 @@ use protocol::entry::Entry;
 use protocol::machine::Machine;
 use protocol::message::{Body, Message, QueryAnswer, SlotState};
 use protocol::state::{Outcome, Refusal, Reply, State};
-use protocol::tables::{Checkpoint, MemoryTables};
+use protocol::tables::{Checkpoint, MemoryTables, ReplicaTables};
 use protocol::types::{Checksum, ClientId, Incarnation, Op, Peer, ReplicaId, RequestNumber, SessionId, View};
 
 use bytes::Bytes;
@@ -225,7 +225,7 @@ impl Oracles {
             if op.get() % config.limits.checkpoint_interval_ops == 0 {
                 state.freeze();
                 state.tables_mut().finish_flush();
-                let root = state.tables_mut().durable_checkpoint().root;
+                let root = state.tables().durable().root;
                 if let Some(known) = self.roots.get(&op) {
                     self.compared.roots += 1;
                     if known.root != root {

@@ -10,7 +10,6 @@ use protocol::entry::Entry;
 use protocol::message::{Body, Message};
 use protocol::types::{Checksum, Op, Peer, ReplicaId};
 use protocol::vsr::{Effect, Event as CoreEvent, Halt, StatusName};
-use replica::storage::disk::SimulatedDisk;
 use replica::storage::tables::Flushed;
 
 use crate::client::Clients;
@@ -34,7 +33,7 @@ enum Happening {
     GroupWritten { machine: usize, boot: u64, done: Vec<(Op, Checksum)> },
     SuperblockWritten { machine: usize, boot: u64 },
     EntryRead { machine: usize, boot: u64, op: Op, name: Checksum, entry: Option<Entry> },
-    Flushed { machine: usize, boot: u64, flushed: Flushed<SimulatedDisk> },
+    Flushed { machine: usize, boot: u64, flushed: Flushed },
     Start { machine: usize },
     ClientStep { client: usize },
     Trouble,
@@ -244,8 +243,9 @@ impl World {
             }
             Happening::Flushed { machine, boot, flushed } => {
                 self.with_core(machine, boot, |core, out| {
-                    core.state_mut().tables_mut().finish_flush(flushed);
-                    core.on_checkpoint_flushed(out);
+                    if core.state_mut().tables_mut().finish_flush(flushed) {
+                        core.on_checkpoint_flushed(out);
+                    }
                 });
             }
             Happening::Start { machine } => self.start(machine),
@@ -342,7 +342,10 @@ impl World {
                     });
                 }
                 Effect::Reclaim { through } => {
-                    self.io(machine, "reclaim", 0, |process| process.wal.reclaim(through).map(|()| Done::Nothing));
+                    self.io(machine, "reclaim", 0, |process| {
+                        process.wal.reclaim(through);
+                        Ok(Done::Nothing)
+                    });
                 }
                 Effect::FlushCheckpoint => self.flush(machine),
                 Effect::Halt(halt) => return self.halted(machine, halt),
@@ -394,8 +397,8 @@ impl World {
     }
 
     fn flush(&mut self, machine: usize) {
-        self.io(machine, "flush", 3_000, |process| match process.flush() {
-            Some(job) => job.run().map(Done::Flushed),
+        self.io(machine, "flush", 3_000, |process| match process.flush_job() {
+            Some(job) => job.run().map(Done::Flushed).map_err(std::io::Error::other),
             None => Ok(Done::Nothing),
         });
     }
@@ -479,6 +482,12 @@ impl World {
                 self.trace.note(now, Some(machine), "crashes while starting");
                 self.machines[machine].crash();
                 self.schedule(300_000, Happening::Start { machine });
+            }
+            Err(StartFailure::TablesLost) => {
+                self.coverage.mark("tables lost");
+                self.trace.note(now, Some(machine), "finds its tables damaged");
+                self.machines[machine].crash();
+                self.schedule(100_000, Happening::Start { machine });
             }
             Err(StartFailure::NoSuperblock) => self.replace(machine),
         }
@@ -644,7 +653,7 @@ enum Done {
     Superblock,
     Group(Vec<(Op, Checksum)>),
     Read(Op, Checksum, Option<Entry>),
-    Flushed(Flushed<SimulatedDisk>),
+    Flushed(Flushed),
 }
 
 /// The judges run without planted bugs.

@@ -85,10 +85,11 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         out.append(&mut self.out);
     }
 
-    /// Lost tables that never held a checkpoint are simply empty: the log tells everything.
+    /// Tables that are behind the superblock were lost. If it names no checkpoint either, they are
+    /// merely empty: the log tells everything.
     fn tables_must_be_fetched(&self) -> bool {
-        let lost = self.wanted.tables_lost && self.durable.checkpoint.op() > Op::ZERO;
-        lost || self.state.tables().syncing().is_some()
+        let tables = self.state.tables();
+        tables.syncing().is_some() || tables.durable().op() < self.durable.checkpoint.op()
     }
 
     fn resume(&mut self) {

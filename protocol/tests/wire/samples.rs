@@ -181,7 +181,7 @@ fn between_replicas() -> Vec<Body> {
         Body::Prepare { entry: entry(), commit: Op::new(99) },
         Body::PrepareOk { op, name },
         Body::Commit { commit: op, name, head: op.next(), head_name: Checksum::new(0xbeef), sequence: 55 },
-        Body::CommitOk { sequence: 55, head: op, commit: op.previous() },
+        Body::CommitOk { sequence: 55, clock: Timestamp::new(1_700_000_000_000_000) },
         Body::StartViewChange { candidate: View::new(9) },
         Body::DoViewChange(vote()),
         Body::StartView(start_view(None)),

@@ -172,12 +172,12 @@ impl Ranges {
     pub(super) fn page(&self, after: Option<&[u8]>, range_count_max: usize) -> ManifestPage {
         let from = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
         let mut rest = self.by_start.range::<[u8], _>(from);
-        let summary = |(start, range): (&Box<[u8]>, &Range)| RangeSummary {
+        let ranges = rest.by_ref().take(range_count_max.max(1)).map(|(start, range)| RangeSummary {
             start: Bytes::copy_from_slice(start),
             sum: range.sum,
             row_count: range.row_count,
-        };
-        let ranges = rest.by_ref().take(range_count_max.max(1)).map(summary).collect();
+        });
+        let ranges = ranges.collect();
         ManifestPage { ranges, last: rest.next().is_none() }
     }
 }

@@ -414,7 +414,9 @@ fn a_receiver_becomes_the_donor_and_fetches_only_what_differs() {
         theirs.insert(changed, b"changed".to_vec());
     }
     checkpoint(&mut donor, 50);
-    tables.put(b"dropped", b"");
+    for number in 0..60 {
+        tables.put(&key(number * 100), b"dropped");
+    }
     tables.freeze(&header(20));
     tables.put(b"dropped too", b"");
     let late = tables.flush_job().unwrap();
@@ -528,4 +530,17 @@ fn destroyed_tables_begin_anew() {
     let tables = open(&disk).unwrap();
     assert_eq!(tables.durable(), &genesis());
     assert!(content(&tables).is_empty());
+}
+
+#[test]
+fn a_flush_may_run_on_another_thread() {
+    let disk = SimulatedDisk::new(1);
+    let (mut tables, mut model) = filled(&disk, 3);
+    write(&mut tables, &mut model, &mut Random(4), 200);
+    tables.freeze(&header(20));
+    let job = tables.flush_job().unwrap();
+    let flushing = std::thread::spawn(move || job.run());
+    assert_eq!(content(&tables), model);
+    assert!(tables.finish_flush(flushing.join().unwrap().unwrap()));
+    assert_eq!(content(&tables), model);
 }
