@@ -14,7 +14,8 @@ impl Client {
         let primary = self.route.primary();
         match message.body {
             Body::Reply(reply) => {
-                if reply.client == self.id && self.on_reply(reply) {
+                let settles = reply.client == self.id && self.on_reply(reply);
+                if settles {
                     self.route.answered(from, view);
                 }
             }

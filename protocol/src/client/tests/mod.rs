@@ -4,7 +4,7 @@ mod storms;
 mod world;
 
 use bytes::Bytes;
-use world::{CLIENT, Mood, NEVER, WINDOW, World, from_replica, operation, settings};
+use world::{CLIENT, Mood, NEVER, WINDOW, WINDOW_COUNT, World, from_replica, operation, settings};
 
 use super::session::PROBE_COUNT;
 use super::{ClientError, Failure};
@@ -87,7 +87,7 @@ fn an_unanswered_request_goes_to_the_primary_then_to_one_more_then_to_all() {
 fn only_the_oldest_requests_are_sent_to_everybody() {
     let mut world = World::registered(4);
     // The window is as wide as the number of probes, so the reads show it.
-    assert_eq!(WINDOW as usize, PROBE_COUNT);
+    assert_eq!(WINDOW_COUNT, PROBE_COUNT);
     world.all_down();
     for _ in 0..12 {
         world.query();
@@ -170,7 +170,7 @@ fn requests_beyond_the_window_wait_for_answers() {
     world.mood = Mood::Mute;
     let tickets: Vec<_> = (1..=20).map(|number| world.submit(number)).collect();
     world.run(1_000);
-    assert_eq!(world.log.effects.len(), WINDOW as usize);
+    assert_eq!(world.log.effects.len(), WINDOW_COUNT);
     world.mood = Mood::Fine;
     world.run(5_000);
     assert!(tickets.iter().all(|ticket| world.done.contains_key(ticket)));
@@ -202,7 +202,7 @@ fn a_request_that_found_nobody_is_unknown_if_it_was_sent_and_nothing_if_it_was_n
     let tickets: Vec<_> = (1..=10).map(|number| world.submit(number)).collect();
     let read = world.query();
     world.run(settings().timeout_ms + 1);
-    let (sent, waiting) = tickets.split_at(WINDOW as usize);
+    let (sent, waiting) = tickets.split_at(WINDOW_COUNT);
     assert!(sent.iter().all(|ticket| world.failure(*ticket) == Some(&Failure::Unknown)));
     // The window opened when the first eight were given up, at the time when these were, too.
     assert!(waiting.iter().all(|ticket| world.failure(*ticket) == Some(&Failure::Definite)));
@@ -254,7 +254,7 @@ fn when_a_session_ends_what_was_sent_is_unknown_and_what_waited_goes_on() {
     world.log.end_session();
     world.down.clear();
     world.run(3_000);
-    let (sent, waiting) = tickets.split_at(WINDOW as usize);
+    let (sent, waiting) = tickets.split_at(WINDOW_COUNT);
     assert!(sent.iter().all(|ticket| world.failure(*ticket) == Some(&Failure::Unknown)));
     assert!(waiting.iter().all(|ticket| world.done.contains_key(ticket)));
     assert!(world.client.session() > first);
@@ -352,7 +352,7 @@ fn closing_waits_for_what_is_under_way_and_ends_the_session() {
     assert_eq!(world.failure(tickets[9]), Some(&Failure::Definite));
     world.mood = Mood::Fine;
     world.run_until("the end", |world| world.closed);
-    assert!(tickets[..WINDOW as usize].iter().chain([&read]).all(|ticket| world.done.contains_key(ticket)));
+    assert!(tickets[..WINDOW_COUNT].iter().chain([&read]).all(|ticket| world.done.contains_key(ticket)));
     assert!(!world.log.has_session());
     assert_eq!(world.client.next_tick(), None);
     world.run(100_000);

@@ -31,7 +31,7 @@ fn storm(seed: u64) -> (World, BTreeMap<Ticket, u64>) {
             4 => world.mood = Mood::Busy,
             5 => world.mood = Mood::Mute,
             6 => world.mood = Mood::Hasty,
-            7 => world.down = [ReplicaId::new((random.next_u64() % 3) as u8)].into(),
+            7 => world.down = [ReplicaId::new(u8::try_from(random.next_u64() % 3).unwrap())].into(),
             8 => world.down.clear(),
             9..=12 => world.mood = Mood::Fine,
             _ => {}

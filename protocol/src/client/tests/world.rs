@@ -20,6 +20,7 @@ pub(super) const EPOCH: Epoch = Epoch::new(1);
 pub(super) const CLIENT: ClientId = ClientId::new(2);
 pub(super) const NEVER: Timestamp = Timestamp::new(u64::MAX);
 pub(super) const WINDOW: u64 = 8;
+pub(super) const WINDOW_COUNT: usize = 8;
 
 /// The cluster's log and what it does to sessions.
 #[derive(Clone, Default)]
@@ -200,7 +201,7 @@ impl World {
     }
 
     pub(super) fn primary(&self) -> ReplicaId {
-        ReplicaId::new((self.view.get() % 3) as u8)
+        ReplicaId::new(u8::try_from(self.view.get() % 3).unwrap())
     }
 
     pub(super) fn all_down(&mut self) {
