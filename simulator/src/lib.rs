@@ -1,1 +1,5 @@
 //! The world from a seed.
+
+pub mod random;
+
+pub mod model;
