@@ -2,4 +2,7 @@
 
 pub mod random;
 
+pub mod workload;
+
+pub mod history;
 pub mod model;
