@@ -17,7 +17,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use protocol::catalog::{
-    Answer, BucketRef, Conditions, Error, NewBody, Operation, Query, QueryReply, Reply, Tag,
+    Answer, BucketRef, Conditions, Error, ListPosition, NewBody, Operation, Query, QueryReply, Reply, Tag,
+    UploadId,
 };
 use protocol::types::SessionId;
 
@@ -89,9 +90,10 @@ impl Workload {
     }
 
     pub fn next(&mut self) -> Action {
-        // A client that pursues its plans at once is rarely disturbed in them.
-        if !self.planned.is_empty() && self.random.percent(60) {
-            return self.planned.pop_front().expect("it is not empty");
+        // Whoever clears a bucket hurries: others may be writing to it.
+        let pursue = self.clearing.is_some() || self.random.percent(60);
+        if let Some(action) = self.planned.pop_front_if(|_| pursue) {
+            return action;
         }
         let kind = self.options.draw_kind(&mut self.random);
         self.action(kind)
@@ -145,7 +147,10 @@ impl Workload {
     fn read(&mut self, query: &Query, reply: &QueryReply) {
         let answer = match reply {
             Ok(answer) => answer,
-            Err(Error::NoSuchBucket) => return self.plan_bucket(),
+            Err(Error::NoSuchBucket) => {
+                self.clearing = None;
+                return self.plan_bucket();
+            }
             Err(_) => return,
         };
         self.knowledge.read(query, answer);
@@ -157,7 +162,10 @@ impl Workload {
                 }
             }
             (Query::ListObjects { bucket, .. }, _) if self.clearing.as_ref() == Some(&bucket.name) => {
-                self.plan_clearing(&bucket.name, knowledge::keys(answer));
+                self.plan_deletes(&bucket.name, &knowledge::keys(answer));
+            }
+            (Query::ListUploads { bucket, .. }, _) if self.clearing.as_ref() == Some(&bucket.name) => {
+                self.plan_end(&bucket.name, knowledge::uploads(answer));
             }
             _ => {
                 if let Some(query) = knowledge::next_page(query, answer) {
@@ -174,45 +182,46 @@ impl Workload {
         }
     }
 
+    /// Makes a bucket that was missed, unless that is planned already.
     fn plan_bucket(&mut self) {
-        let operation = self.operation(Kind::CreateBucket);
-        self.plan(Action::Write { operation });
+        let creates =
+            |action: &Action| matches!(action, Action::Write { operation: Operation::CreateBucket { .. } });
+        if !self.planned.iter().any(creates) {
+            let operation = self.operation(Kind::CreateBucket);
+            self.planned.push_front(Action::Write { operation });
+        }
     }
 
+    /// Lists everything in a bucket, in order to delete all of it, and then the bucket. Others may
+    /// write in between: then it stays.
     fn clear_bucket(&mut self) -> Action {
         let bucket = self.bucket();
+        self.planned.clear();
         self.clearing = Some(bucket.name.clone());
-        let everything = Query::ListObjects {
-            bucket,
-            prefix: Bytes::new(),
-            delimiter: Bytes::new(),
-            after: protocol::catalog::ListPosition::Start,
-            limit: u32::MAX,
-        };
-        Action::Read { query: everything }
+        let (prefix, delimiter, after) = (Bytes::new(), Bytes::new(), ListPosition::Start);
+        Action::Read { query: Query::ListObjects { bucket, prefix, delimiter, after, limit: u32::MAX } }
     }
 
-    /// Deletes what was in the bucket, aborts what is known to be uploaded to it, and deletes it.
-    /// Others may write in between: then it stays.
-    fn plan_clearing(&mut self, name: &Bytes, keys: Vec<Bytes>) {
-        self.clearing = None;
+    fn plan_deletes(&mut self, name: &Bytes, keys: &[Bytes]) {
         let bucket = BucketRef::named(name.clone());
         for keys in keys.chunks(50) {
             let deletes = keys.iter().map(|key| values::delete(key.clone(), Conditions::none())).collect();
-            self.plan(Action::Write {
-                operation: Operation::DeleteObjects { bucket: bucket.clone(), deletes },
-            });
-        }
-        let uploads = self.knowledge.uploads.iter().filter(|known| known.bucket == *name);
-        let aborts: Vec<Operation> = uploads
-            .map(|known| Operation::AbortUpload {
-                bucket: bucket.clone(),
-                key: known.key.clone(),
-                upload: known.id,
-            })
-            .collect();
-        for operation in aborts {
+            let operation = Operation::DeleteObjects { bucket: bucket.clone(), deletes };
             self.plan(Action::Write { operation });
+        }
+        let (prefix, delimiter, after) = (Bytes::new(), Bytes::new(), ListPosition::Start);
+        self.plan(Action::Read {
+            query: Query::ListUploads { bucket, prefix, delimiter, after, limit: u32::MAX },
+        });
+    }
+
+    fn plan_end(&mut self, name: &Bytes, uploads: Vec<(Bytes, UploadId)>) {
+        self.clearing = None;
+        let bucket = BucketRef::named(name.clone());
+        for (key, upload) in uploads {
+            self.plan(Action::Write {
+                operation: Operation::AbortUpload { bucket: bucket.clone(), key, upload },
+            });
         }
         self.plan(Action::Write { operation: Operation::DeleteBucket { bucket } });
     }

@@ -32,7 +32,6 @@ struct Client {
 /// The real state and the model, fed with the same log.
 struct Pair {
     random: Random,
-    limits: Limits,
     state: State<Catalog, MemoryTables>,
     model: Model,
     head: EntryHeader,
@@ -50,7 +49,7 @@ struct Seen {
 
 impl Seen {
     fn note(&mut self, what: impl std::fmt::Debug) {
-        let what = format!("{what:?}");
+        let what = format!("{what:?}").replace('"', "");
         let name = what.split([' ', '{', '(']).next().unwrap_or_default().to_owned();
         *self.counts.entry(name).or_default() += 1;
     }
@@ -73,7 +72,6 @@ impl Pair {
         };
         Pair {
             random: Random::branch(seed, "pair"),
-            limits,
             state: State::new(Catalog::new(options.limits), tables, limits).unwrap(),
             model: Model::new(&limits, options.limits),
             head: genesis,
@@ -199,6 +197,17 @@ impl Pair {
                     Ok(success) => self.seen.note(success),
                     Err(error) => self.seen.note(error),
                 }
+                if let (Some((_, Action::Write { operation })), Ok(success)) = (&action, &reply) {
+                    self.seen.note(operation);
+                    match (operation, success) {
+                        (Operation::CompleteUpload { .. }, Success::ObjectWritten { object })
+                            if object.last_modified < self.head.timestamp =>
+                        {
+                            self.seen.note("CompletedBefore");
+                        }
+                        _ => {}
+                    }
+                }
                 if let Ok(Success::Collected { retired: 1.., .. }) = reply {
                     self.seen.note("Forgotten");
                 }
@@ -280,7 +289,7 @@ fn limits(sessions_max: usize) -> Limits {
 fn the_model_and_the_catalog_tell_the_same_story() {
     let options = WorkloadOptions::everything(small());
     let mut pair = Pair::new(1, limits(16), &options, 4);
-    for _ in 0..3_000 {
+    for _ in 0..4_000 {
         pair.step();
     }
     // Whatever a client can see must have been seen, or the story says nothing about it.

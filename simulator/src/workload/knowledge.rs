@@ -165,7 +165,7 @@ pub(super) fn next_page(query: &Query, answer: &Answer) -> Option<Query> {
     Some(query)
 }
 
-/// The keys of a page, if it lists objects from the start.
+/// The objects of a page.
 pub(super) fn keys(answer: &Answer) -> Vec<Bytes> {
     let Answer::Objects { entries, .. } = answer else { return Vec::new() };
     let keys = entries.iter().filter_map(|entry| match entry {
@@ -173,4 +173,14 @@ pub(super) fn keys(answer: &Answer) -> Vec<Bytes> {
         ListEntry::Prefix { .. } => None,
     });
     keys.collect()
+}
+
+/// The uploads of a page.
+pub(super) fn uploads(answer: &Answer) -> Vec<(Bytes, UploadId)> {
+    let Answer::Uploads { entries, .. } = answer else { return Vec::new() };
+    let uploads = entries.iter().filter_map(|entry| match entry {
+        UploadEntry::Upload { key, id, .. } => Some((key.clone(), *id)),
+        UploadEntry::Prefix { .. } => None,
+    });
+    uploads.collect()
 }

@@ -17,7 +17,9 @@ impl Workload {
     pub(super) fn multipart(&mut self, kind: Kind) -> Operation {
         let again = self.knowledge.completions.len();
         if kind == Kind::CompleteAgain && again > 0 {
-            return self.knowledge.completions[self.random.index(again)].clone();
+            // The last one is mostly still the key's object.
+            let back = if self.random.percent(70) { 0 } else { self.random.index(again) };
+            return self.knowledge.completions[again - 1 - back].clone();
         }
         let Some(upload) = self.knowledge.upload(&mut self.random).filter(|_| kind != Kind::CreateUpload)
         else {
@@ -95,7 +97,7 @@ impl Workload {
         }
         let at = self.random.index(parts.len());
         let mut size = self.random.percent(30).then_some(size);
-        match self.random.below(20) {
+        match self.random.below(16) {
             0 => parts[at].digest[0] ^= 0xff,
             1 => parts.reverse(),
             2 => size = Some(1),
