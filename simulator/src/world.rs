@@ -159,14 +159,9 @@ impl World {
     }
 
     fn judge(&mut self) -> Result<(), Failure> {
-        canary_paused(|| {
-            let machine = self.catalog();
-            let config = self.options.config.clone();
-            let clients = &mut self.clients;
-            self.oracles.replay(&config, machine, |entry, replies| clients.witness(entry, replies))
-        })
-        .and_then(|()| self.clients.judge(&mut self.coverage))
-        .map_err(|what| self.fail(what))?;
+        let config = self.options.config.clone();
+        let catalog = self.catalog();
+        canary_paused(|| self.oracles.replay(&config, catalog)).map_err(|what| self.fail(what))?;
         let compared = self.oracles.compared;
         if compared.entries == 0 || compared.replies == 0 {
             return Err(self.fail("nothing was compared".into()));
@@ -307,7 +302,14 @@ impl World {
             self.failure.get_or_insert(what);
         }
         let core = &self.machines[machine].process.as_ref().expect("just seen").core;
-        self.trace.status(machine, core.status(), core.is_primary(), core.view(), core.head().0, core.commit());
+        self.trace.status(
+            machine,
+            core.status(),
+            core.is_primary(),
+            core.view(),
+            core.head().0,
+            core.commit(),
+        );
         self.machines[machine].incarnation = core.durable_superblock().incarnation;
     }
 
@@ -358,7 +360,12 @@ impl World {
         self.coverage.mark(format!("{event:?}"));
         let noisy = matches!(
             event,
-            CoreEvent::PipelineFull | CoreEvent::ReadIndexConfirmed | CoreEvent::ReadWaitedForApply | CoreEvent::Throttled | CoreEvent::WalFull | CoreEvent::CheckpointWaited
+            CoreEvent::PipelineFull
+                | CoreEvent::ReadIndexConfirmed
+                | CoreEvent::ReadWaitedForApply
+                | CoreEvent::Throttled
+                | CoreEvent::WalFull
+                | CoreEvent::CheckpointWaited
         );
         if !noisy {
             self.trace.note(self.now, Some(machine), &format!("{event:?}"));
@@ -550,7 +557,7 @@ impl World {
                     self.failure.get_or_insert(what);
                 }
                 for (query, applied, answer) in self.clients.take_answers() {
-                    self.oracles.on_answer(query, applied, &answer);
+                    self.oracles.on_answer(query, applied, answer);
                 }
                 for (to, message) in sends {
                     self.send(to, &message);
@@ -562,7 +569,8 @@ impl World {
     /// The troubles end. In liveness mode only for a random core; the rest stays as broken as it is.
     pub fn heal(&mut self) {
         self.trace.note(self.now, None, "the troubles end");
-        let outside = if self.options.mode == Mode::Liveness { self.choose_outside() } else { BTreeSet::new() };
+        let outside =
+            if self.options.mode == Mode::Liveness { self.choose_outside() } else { BTreeSet::new() };
         self.network.calm();
         self.network.mend_all();
         self.nemesis.end(&outside);
