@@ -573,6 +573,7 @@ impl World {
             if self.options.mode == Mode::Liveness { self.choose_outside() } else { BTreeSet::new() };
         self.network.calm();
         self.network.mend_all();
+        self.release();
         self.nemesis.end(&outside);
         for machine in 0..self.machines.len() {
             if outside.contains(&machine) {
