@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use bytes::Bytes;
-use protocol::canary;
 use protocol::catalog::Catalog;
 use protocol::entry::Entry;
 use protocol::message::{Body, Message};
@@ -19,6 +18,7 @@ use crate::network::Network;
 use crate::node::{Machine, StartFailure};
 use crate::options::{Mode, Options};
 use crate::oracles::Oracles;
+use crate::planted;
 use crate::random::Random;
 use crate::trace::Trace;
 
@@ -159,7 +159,7 @@ impl World {
     }
 
     fn judge(&mut self) -> Result<(), Failure> {
-        canary_paused(|| {
+        planted::with(None, || {
             let machine = self.catalog();
             let config = self.options.config.clone();
             let clients = &mut self.clients;
@@ -307,7 +307,14 @@ impl World {
             self.failure.get_or_insert(what);
         }
         let core = &self.machines[machine].process.as_ref().expect("just seen").core;
-        self.trace.status(machine, core.status(), core.is_primary(), core.view(), core.head().0, core.commit());
+        self.trace.status(
+            machine,
+            core.status(),
+            core.is_primary(),
+            core.view(),
+            core.head().0,
+            core.commit(),
+        );
         self.machines[machine].incarnation = core.durable_superblock().incarnation;
     }
 
@@ -358,7 +365,12 @@ impl World {
         self.coverage.mark(format!("{event:?}"));
         let noisy = matches!(
             event,
-            CoreEvent::PipelineFull | CoreEvent::ReadIndexConfirmed | CoreEvent::ReadWaitedForApply | CoreEvent::Throttled | CoreEvent::WalFull | CoreEvent::CheckpointWaited
+            CoreEvent::PipelineFull
+                | CoreEvent::ReadIndexConfirmed
+                | CoreEvent::ReadWaitedForApply
+                | CoreEvent::Throttled
+                | CoreEvent::WalFull
+                | CoreEvent::CheckpointWaited
         );
         if !noisy {
             self.trace.note(self.now, Some(machine), &format!("{event:?}"));
@@ -562,10 +574,12 @@ impl World {
     /// The troubles end. In liveness mode only for a random core; the rest stays as broken as it is.
     pub fn heal(&mut self) {
         self.trace.note(self.now, None, "the troubles end");
-        let outside = if self.options.mode == Mode::Liveness { self.choose_outside() } else { BTreeSet::new() };
+        let outside =
+            if self.options.mode == Mode::Liveness { self.choose_outside() } else { BTreeSet::new() };
         self.network.calm();
         self.network.mend_all();
         self.nemesis.end(&outside);
+        self.release();
         for machine in 0..self.machines.len() {
             if outside.contains(&machine) {
                 if self.machines[machine].is_up() {
@@ -654,13 +668,4 @@ enum Done {
     Group(Vec<(Op, Checksum)>),
     Read(Op, Checksum, Option<Entry>),
     Flushed(Flushed),
-}
-
-/// The judges run without planted bugs.
-fn canary_paused<R>(judge: impl FnOnce() -> R) -> R {
-    let planted = canary::Canary::ALL.into_iter().find(|canary| canary::planted(*canary));
-    canary::plant(None);
-    let result = judge();
-    canary::plant(planted);
-    result
 }
