@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use protocol::catalog::{
-    BucketRef, Catalog, CatalogLimits, Conditions, ETag, NewBody, Operation, Query, Wire,
-};
+use protocol::catalog::{BucketRef, Catalog, CatalogLimits, Conditions, ETag, NewBody, Operation, Query, Wire};
 use protocol::entry::{Entry, Operation as LogOperation, Request};
 use protocol::message::{Body, Message, QueryAnswer};
 use protocol::state::{Outcome, Refusal, Reply};
@@ -36,6 +34,8 @@ struct PendingRead {
 struct One {
     id: ClientId,
     session: Option<SessionId>,
+    /// The last session that ended. A late answer to its `Register` must not bring it back.
+    gone: SessionId,
     next: u64,
     window: u64,
     pending: BTreeMap<u64, Pending>,
@@ -64,6 +64,7 @@ impl Clients {
                 One {
                     id: ClientId::new(u128::from(random.word()) + 1),
                     session: None,
+                    gone: SessionId::ZERO,
                     next: 1,
                     window: 1,
                     pending: BTreeMap::new(),
@@ -75,19 +76,11 @@ impl Clients {
                 }
             })
             .collect();
-        Clients {
-            options: options.clone(),
-            all,
-            calm: false,
-            answers: Vec::new(),
-            told: Op::ZERO,
-            counter: 0,
-        }
+        Clients { options: options.clone(), all, calm: false, answers: Vec::new(), told: Op::ZERO, counter: 0 }
     }
 
-    /// Under which names the clients are known to the network.
-    pub fn peers(&self) -> impl Iterator<Item = Peer> {
-        self.all.iter().map(|one| Peer::Client(one.id))
+    pub fn peers(&self) -> impl Iterator<Item = Peer> + use<> {
+        self.all.iter().map(|one| Peer::Client(one.id)).collect::<Vec<_>>().into_iter()
     }
 
     pub fn pace(&self) -> u64 {
@@ -133,11 +126,7 @@ impl Clients {
             let number = one.next;
             one.next += 1;
             let operation = if one.random.percent(5) {
-                Operation::CreateBucket {
-                    name: Bytes::from_static(b"bucket"),
-                    owner: Bytes::from_static(b"me"),
-                    tags: vec![],
-                }
+                Operation::CreateBucket { name: Bytes::from_static(b"bucket"), owner: Bytes::from_static(b"me"), tags: vec![] }
             } else {
                 Operation::PutObject {
                     bucket,
@@ -175,8 +164,7 @@ impl Clients {
                 key: Bytes::from(format!("key{}", one.random.below(20))),
                 pieces: None,
             };
-            one.reads
-                .insert(one.next_read, PendingRead { query: query.to_bytes(), resend_at: 0, floor: told });
+            one.reads.insert(one.next_read, PendingRead { query: query.to_bytes(), resend_at: 0, floor: told });
             one.next_read += 1;
         }
         for pending in one.pending.values_mut() {
@@ -195,10 +183,9 @@ impl Clients {
         let id = self.all[client].id;
         for body in bodies {
             let one = &mut self.all[client];
-            let hint = one.hint;
-            let all = hint == 0 || one.random.percent(15);
+            let (all, hint) = (one.random.percent(15), one.hint);
             for replica in 0..count {
-                if all || replica == hint % count {
+                if all || replica == hint % count || hint == 0 {
                     let message = self.message(id, body.clone());
                     let to = Peer::Replica(ReplicaId::new(u8::try_from(replica).expect("small")));
                     sends.push((to, message));
@@ -222,13 +209,14 @@ impl Clients {
         match message.body {
             Body::Reply(reply) => match &reply.outcome {
                 Outcome::Registered { window } => {
-                    if one.session.is_none() {
+                    if one.session.is_none() && reply.session > one.gone {
                         one.session = Some(reply.session);
                         one.window = *window;
                         one.next = 1;
                     }
                 }
                 Outcome::Refused(Refusal::SessionGone) if one.session == Some(reply.session) => {
+                    one.gone = reply.session;
                     one.session = None;
                     one.pending.clear();
                 }
@@ -238,10 +226,7 @@ impl Clients {
                         && reply.op != Op::ZERO
                     {
                         if reply.op <= pending.floor {
-                            result = Err(format!(
-                                "a request sent after op {} took effect at {}",
-                                pending.floor, reply.op
-                            ));
+                            result = Err(format!("a request sent after op {} took effect at {}", pending.floor, reply.op));
                         }
                         self.told = self.told.max(reply.op);
                     }

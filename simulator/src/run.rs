@@ -43,8 +43,9 @@ fn catch_panics_quietly() {
         let outer = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             PANIC.set(Some(info.to_string().replace('\n', " ")));
-            // The panics of others are for others to read.
-            if !std::thread::current().name().is_some_and(|name| name.starts_with(WORKER)) {
+            // The panics of others are for others to read, and whoever asks for backtraces gets them.
+            let ours = std::thread::current().name().is_some_and(|name| name.starts_with(WORKER));
+            if !ours || std::env::var_os("RUST_BACKTRACE").is_some() {
                 outer(info);
             }
         }));
