@@ -1,6 +1,6 @@
 //! The primary: admits requests, orders them, counts acknowledgements, answers.
 
-use super::status::{Primary, RequestKey, Status, request_key};
+use super::status::{Primary, Question, RequestKey, Status, request_key};
 use super::*;
 use crate::codec::Encoder;
 use crate::entry::{EntryHeader, Operation, Request};
@@ -73,8 +73,16 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         if let Err(refusal) = self.check_request(&request) {
             return self.refuse(&request, refusal);
         }
-        if self.answer_retry(&request) {
-            return;
+        match self.standing(&request) {
+            Admission::New => {}
+            Admission::Answered(reply) => return self.repeat(reply),
+            // True of this replica's table; whether it is true, a quorum must confirm first.
+            Admission::OutsideWindow | Admission::SessionGone => {
+                if !self.ask_when_confirmed(Question::Standing(request.clone())) {
+                    self.refuse(&request, Refusal::Busy);
+                }
+                return;
+            }
         }
         let limits = self.config.limits;
         let key = request_key(&request);
@@ -107,31 +115,31 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             }
             Operation::Register | Operation::Keepalive { .. } | Operation::Close => {}
         }
-        if request.deadline < self.cluster_clock() { Err(Refusal::DeadlinePassed) } else { Ok(()) }
+        Ok(())
     }
 
-    /// Answers from the table what was executed before. True if there is nothing left to do.
-    fn answer_retry(&mut self, request: &Request) -> bool {
+    /// What the table says of a request. A deadline that has passed is not looked at: only the log
+    /// can tell whether an earlier copy of the request took effect.
+    fn standing(&self, request: &Request) -> Admission {
         if planted(Canary::RetryPreparedTwice) {
-            return false;
+            return Admission::New;
         }
-        match self.state.sessions().check(request) {
-            Admission::New => false,
-            // A new primary's table is complete only once it has applied what it inherited.
-            _ if !self.inheritance_is_applied() => false,
-            Admission::Answered(reply) => {
-                self.event(Event::RequestDuplicateAnswered);
-                self.send_client(request.client, Body::Reply(reply));
-                true
-            }
-            Admission::OutsideWindow => {
-                self.refuse(request, Refusal::OutsideWindow);
-                true
-            }
-            Admission::SessionGone => {
-                self.refuse(request, Refusal::SessionGone);
-                true
-            }
+        self.state.sessions().check(request)
+    }
+
+    fn repeat(&mut self, reply: Reply) {
+        self.event(Event::RequestDuplicateAnswered);
+        self.send_client(reply.client, Body::Reply(reply));
+    }
+
+    /// The table's verdict on a request, confirmed.
+    pub(super) fn tell_standing(&mut self, request: &Request) {
+        match self.standing(request) {
+            // Its session was only now learned of. The client will send it again.
+            Admission::New => {}
+            Admission::Answered(reply) => self.repeat(reply),
+            Admission::OutsideWindow => self.refuse(request, Refusal::OutsideWindow),
+            Admission::SessionGone => self.refuse(request, Refusal::SessionGone),
         }
     }
 
@@ -252,7 +260,6 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     /// The next requests that still deserve a place in the log.
     fn take_batch(&mut self) -> Vec<Request> {
         let limits = self.config.limits;
-        let clock = self.cluster_clock();
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while batch.len() < limits.batch_requests_max {
             let Status::Primary(primary) = &mut self.status else { break };
@@ -263,13 +270,9 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             }
             let request = primary.queue.pop_front().expect("it was just seen");
             primary.queue_bytes -= size;
-            let own = request.client == ClientId::ZERO;
-            let late = request.deadline < clock;
-            if !own && (late || self.answer_retry(&request)) {
+            if let Admission::Answered(reply) = self.standing(&request) {
                 self.settle_request(&request_key(&request));
-                if late {
-                    self.refuse(&request, Refusal::DeadlinePassed);
-                }
+                self.repeat(reply);
                 continue;
             }
             bytes += size;

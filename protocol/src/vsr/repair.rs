@@ -12,8 +12,10 @@ use crate::entry::EntryHeader;
 const OUTSTANDING_MAX: usize = 8;
 /// Headers in one answer.
 const HEADERS_MAX: u64 = 64;
-/// Fruitless rounds after which the WALs of the peers are taken to have moved on.
+/// Fruitless rounds after which a checkpoint is fetched, if no peer's WAL reaches down far enough.
 const FRUITLESS_ROUNDS_MAX: u32 = 4;
+/// The same, although some peer's WAL begins low enough: it may not reach up far enough, or be deaf.
+const FRUITLESS_ROUNDS_LIMIT: u32 = 20;
 
 #[derive(Default)]
 pub(super) struct Repair {
@@ -165,7 +167,8 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             .collect();
         let all_moved_on = !known.is_empty() && known.iter().all(|facts| facts.floor >= lowest);
         let checkpoint = known.iter().map(|facts| facts.checkpoint).max().unwrap_or(Op::ZERO);
-        if self.repair.fruitless_rounds > FRUITLESS_ROUNDS_MAX && all_moved_on && checkpoint >= lowest {
+        let patience = if all_moved_on { FRUITLESS_ROUNDS_MAX } else { FRUITLESS_ROUNDS_LIMIT };
+        if self.repair.fruitless_rounds > patience && checkpoint >= lowest {
             self.repair.fruitless_rounds = 0;
             self.begin_sync(lowest);
         }
