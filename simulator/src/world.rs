@@ -7,6 +7,7 @@ use bytes::Bytes;
 use protocol::catalog::Catalog;
 use protocol::entry::Entry;
 use protocol::message::{Body, Message};
+use protocol::state::{Outcome as RequestOutcome, Refusal};
 use protocol::types::{Checksum, Op, Peer, ReplicaId};
 use protocol::vsr::{Effect, Event as CoreEvent, Halt, StatusName};
 use replica::storage::tables::Flushed;
@@ -138,15 +139,13 @@ impl World {
 
     /// Lives through the troubles, heals, and judges.
     pub fn run(mut self) -> Result<Outcome, Failure> {
-        self.live()?;
-        self.judge()?;
-        self.coverage.compared = self.oracles.compared;
-        self.coverage.virtual_micros = self.now;
+        self.run_until(self.options.duration)?;
+        self.settle()?;
         Ok(Outcome { coverage: self.coverage, trace_hash: self.trace.hash() })
     }
 
-    fn live(&mut self) -> Result<(), Failure> {
-        self.run_until(self.options.duration)?;
+    /// Ends the troubles, waits until all is as it should be, and judges what has been.
+    pub fn settle(&mut self) -> Result<(), Failure> {
         self.heal();
         let deadline = self.now + HEALING_MAX;
         while !self.is_settled() {
@@ -155,6 +154,9 @@ impl World {
             }
             self.run_until(self.now + 100_000)?;
         }
+        self.judge()?;
+        self.coverage.compared = self.oracles.compared;
+        self.coverage.virtual_micros = self.now;
         Ok(())
     }
 
@@ -552,6 +554,11 @@ impl World {
                 self.with_core(machine, boot, |core, out| core.on_message(message, out));
             }
             Peer::Client(client) => {
+                if let Body::Reply(reply) = &message.body
+                    && reply.outcome == RequestOutcome::Refused(Refusal::SessionGone)
+                {
+                    self.coverage.mark("client told that its session is gone");
+                }
                 if let Body::Reply(reply) = &message.body
                     && let Err(what) = self.oracles.on_reply(reply)
                 {
