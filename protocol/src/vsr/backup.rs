@@ -151,13 +151,18 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             return self.diverged(format!("op {commit} was committed with another name"));
         }
         let suspect_at = self.after(self.config.timeouts.suspicion_ms);
+        let starvation_ms = self.config.timeouts.starvation_ms;
         let Status::Backup(backup) = &mut self.status else { return };
         if sequence > backup.heartbeat {
             backup.heartbeat = sequence;
             backup.suspect_at = suspect_at;
             // An acknowledgement may have been lost: derive it again.
             backup.acknowledged = Op::ZERO;
-            self.candidate = None;
+            // A primary that is heard but does not hear stays under suspicion.
+            let starved = backup.starving.values().any(|(_, since)| self.now.since(*since) > starvation_ms);
+            if !starved {
+                self.candidate = None;
+            }
             self.fruitless_views = 0;
         }
         self.commit = self.commit.max(commit);

@@ -71,7 +71,7 @@ impl WalIndex {
 /// The log. Invariant: never empty, contiguous, each slot's header names the one before as its parent.
 ///
 /// The first slot may be a mere anchor: an entry that the durable checkpoint covers and that the WAL
-/// was allowed to forget. If the first slot lies above the applied op plus one, headers are missing
+/// was allowed to forget. If the first slot lies above the checkpoint plus one, headers are missing
 /// in between; they are fetched downwards by the parent's name.
 pub(super) struct Log {
     slots: VecDeque<Slot>,
@@ -101,6 +101,10 @@ impl Log {
         };
         log.replace(headers);
         log
+    }
+
+    pub(super) fn checkpoint(&self) -> Op {
+        self.checkpoint
     }
 
     pub(super) fn first(&self) -> &Slot {

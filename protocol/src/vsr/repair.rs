@@ -46,9 +46,9 @@ impl Repair {
 }
 
 impl<M: Machine, T: ReplicaTables> Replica<M, T> {
-    /// Whether there are ops between what was applied and the lowest known header.
+    /// Whether there are ops between the durable checkpoint and the lowest known header.
     pub(super) fn headers_missing(&self) -> bool {
-        self.log.first().header.op > self.applied().next()
+        self.log.first().header.op > self.log.checkpoint().next()
     }
 
     /// Whether this replica fetches what its log lacks.
@@ -83,7 +83,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         }
         let first = &self.log.first().header;
         let (low, high, name) = if self.headers_missing() {
-            (self.applied().next(), first.op.previous(), first.parent)
+            (self.log.checkpoint().next(), first.op.previous(), first.parent)
         } else if let Some(lowest) = self.repair.ahead.front() {
             (head.next(), lowest.op.previous(), lowest.parent)
         } else if let Some((op, name)) = self.repair.target {
@@ -145,7 +145,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         let first = self.log.first().header.op;
         let progress = (self.log.durable_through(), first, self.applied());
         let lowest = if self.headers_missing() {
-            Some(self.applied().next())
+            Some(self.log.checkpoint().next())
         } else if let Some(slot) = self.log.wanted().next() {
             Some(slot.header.op)
         } else if self.repair.target.is_some() || self.commit > self.log.head_op() {
@@ -215,10 +215,13 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     }
 
     fn fill_below(&mut self, headers: Vec<EntryHeader>) {
+        let checkpoint = self.log.checkpoint();
         let applied = self.applied();
-        let new: Vec<_> = headers.into_iter().filter(|header| header.op > applied).collect();
-        let contradicts = new.first().is_some_and(|lowest| {
-            lowest.op == applied.next() && lowest.parent != self.state.applied().name()
+        let name = self.state.applied().name();
+        let new: Vec<_> = headers.into_iter().filter(|header| header.op > checkpoint).collect();
+        let contradicts = new.iter().any(|header| {
+            (header.op == applied && header.name() != name)
+                || (header.op == applied.next() && header.parent != name)
         });
         if contradicts {
             return self.diverged(format!("the log above applied op {applied} does not follow it"));

@@ -80,7 +80,11 @@ pub(super) struct Primary {
 
 /// What waits for the confirmation that this replica still is the primary.
 pub(super) enum Question {
-    Query { client: ClientId, number: u64, query: Bytes },
+    Query {
+        client: ClientId,
+        number: u64,
+        query: Bytes,
+    },
     /// A request that the table would refuse: a deposed primary's table may be wrong about it.
     Standing(Request),
 }

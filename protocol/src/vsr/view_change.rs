@@ -259,7 +259,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     /// in its checkpoint.
     fn lags_behind(&self, chosen: &ChosenLog) -> bool {
         let Status::ViewChange(change) = &self.status else { return false };
-        let next = self.applied().next();
+        let next = self.log.checkpoint().next();
         let have_all = self.log.first().header.op <= next && self.log.head_op() >= chosen.checkpoint;
         chosen.checkpoint >= next
             && !have_all
