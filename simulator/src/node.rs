@@ -90,6 +90,8 @@ impl Machine {
 
     /// What `viewstone replace-disk` does: a new, empty disk, marked as such.
     pub fn replace_disk(&mut self, config: &Config) {
+        // Whatever was about to befall the old disk.
+        self.disk.crash();
         self.disk.wipe();
         let count = u8::try_from(config.quorums.replica_count).expect("at most seven");
         let nonce = Nonce::new(u128::from(self.random.word()) << 64 | u128::from(self.random.word()));
