@@ -1,287 +1,309 @@
-//! The clients: each has a workload, a client machine, and a memory of what it was told.
+//! The clients: the real client machine, a workload that tells it what to want, and a memory of what
+//! it was told.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use protocol::catalog::{
-    BucketRef, Catalog, CatalogLimits, Conditions, ETag, NewBody, Operation, Query, Wire,
-};
-use protocol::entry::{Entry, Operation as LogOperation, Request};
-use protocol::message::{Body, Message, QueryAnswer};
-use protocol::state::{Outcome, Refusal, Reply};
-use protocol::types::{
-    ClientId, Incarnation, Op, Peer, RELEASE, ReplicaId, RequestNumber, SessionId, Timestamp, View,
-};
+use protocol::catalog::{Catalog, CatalogLimits, Operation, Query, QueryReply, Reply, Wire};
+use protocol::client::{Client, ClientSettings, Failure, Output, Ticket};
+use protocol::message::Message;
+use protocol::types::{ClientId, Op, Peer, Tick, Timestamp};
 
 use crate::coverage::Coverage;
+use crate::history::{History, Id, Outcome};
 use crate::options::Options;
 use crate::random::Random;
+use crate::workload::{Action, Workload};
+
+/// How often a client machine is told the time, in microseconds.
+const PACE: u64 = 10_000;
+
+/// Small, so that every bound is met: a part of a few bytes is a part, a page of a few keys a page.
+pub const CATALOG_LIMITS: CatalogLimits = CatalogLimits {
+    inline_bytes_max: 4 << 10,
+    part_bytes_min: 16,
+    page_bytes_max: 16 << 10,
+    ..CatalogLimits::standard()
+};
 
 pub fn catalog() -> Catalog {
-    Catalog::new(CatalogLimits { part_bytes_min: 8, ..CatalogLimits::standard() })
+    Catalog::new(CATALOG_LIMITS)
 }
 
-struct Pending {
-    request: Request,
-    resend_at: u64,
-    floor: Op,
-}
-
-struct PendingRead {
-    query: Bytes,
-    resend_at: u64,
+/// What is under way.
+struct Call {
+    id: Id,
+    action: Action,
+    /// Whoever it was told to: everything up to here had taken effect before the call was made.
     floor: Op,
 }
 
 struct One {
-    id: ClientId,
-    session: Option<SessionId>,
-    /// The last session that ended. A late answer to its `Register` must not bring it back.
-    gone: SessionId,
-    next: u64,
-    window: u64,
-    pending: BTreeMap<u64, Pending>,
-    reads: BTreeMap<u64, PendingRead>,
-    next_read: u64,
+    machine: Client,
+    workload: Workload,
+    calls: BTreeMap<Ticket, Call>,
+    next_at: u64,
     random: Random,
-    hint: u64,
-    register_at: u64,
+    /// After the troubles: a last write and a last read, which must be answered.
+    farewell: Vec<Ticket>,
+    farewells: u64,
 }
 
 pub struct Clients {
     options: Options,
     all: Vec<One>,
+    /// Which client a process belongs to, or belonged to before it died.
+    owners: BTreeMap<ClientId, usize>,
+    pub history: History,
     calm: bool,
-    answers: Vec<(Bytes, Op, QueryAnswer)>,
-    /// The highest op that anybody was told has taken effect, or has read.
+    answers: Vec<(Bytes, Op, Bytes)>,
+    /// Everything up to here has taken effect: somebody was told.
     told: Op,
-    counter: u64,
 }
 
 impl Clients {
     pub fn new(options: &Options) -> Clients {
-        let all = (0..options.client_count)
-            .map(|index| {
-                let mut random = Random::branch(options.seed, &format!("client {index}"));
-                One {
-                    id: ClientId::new(u128::from(random.word()) + 1),
-                    session: None,
-                    gone: SessionId::ZERO,
-                    next: 1,
-                    window: 1,
-                    pending: BTreeMap::new(),
-                    reads: BTreeMap::new(),
-                    next_read: 1,
-                    random,
-                    hint: 0,
-                    register_at: 0,
-                }
-            })
-            .collect();
-        Clients {
+        let mut clients = Clients {
             options: options.clone(),
-            all,
+            all: Vec::new(),
+            owners: BTreeMap::new(),
+            history: History::new(),
             calm: false,
             answers: Vec::new(),
             told: Op::ZERO,
-            counter: 0,
+        };
+        for index in 0..options.client_count {
+            let mut random = Random::branch(options.seed, &format!("client {index}"));
+            let machine = clients.begin(index, &mut random, 0);
+            clients.all.push(One {
+                machine,
+                workload: Workload::new(options.workload.clone(), options.seed, index),
+                calls: BTreeMap::new(),
+                next_at: 0,
+                random,
+                farewell: Vec::new(),
+                farewells: 0,
+            });
         }
+        clients
+    }
+
+    /// A new process, with a new random name.
+    fn begin(&mut self, index: usize, random: &mut Random, now: u64) -> Client {
+        let id = ClientId::new(u128::from(random.word()) << 64 | u128::from(random.word()));
+        self.owners.insert(id, index);
+        let config = &self.options.config;
+        let count = u8::try_from(config.quorums.replica_count).expect("at most seven");
+        let settings = ClientSettings {
+            keepalive_ms: 1_000,
+            timeout_ms: 15_000,
+            requests_max: 64,
+            queries_max: 64,
+            operation_bytes_max: config.limits.operation_bytes_max,
+            ..ClientSettings::standard()
+        };
+        Client::new(id, config.cluster, config.epoch, count, settings, random.word(), tick(now))
     }
 
     pub fn peers(&self) -> impl Iterator<Item = Peer> + use<> {
-        self.all.iter().map(|one| Peer::Client(one.id)).collect::<Vec<_>>().into_iter()
+        let peers: Vec<Peer> = self.all.iter().map(|one| Peer::Client(one.machine.id())).collect();
+        peers.into_iter()
     }
 
     pub fn pace(&self) -> u64 {
-        self.options.think.max(1_000)
+        PACE
     }
 
-    fn message(&self, id: ClientId, body: Body) -> Message {
-        Message {
-            cluster: self.options.config.cluster,
-            epoch: self.options.config.epoch,
-            release: RELEASE,
-            from: Peer::Client(id),
-            view: View::ZERO,
-            incarnation: Incarnation::ZERO,
-            checkpoint: Op::ZERO,
-            floor: Op::ZERO,
-            body,
+    /// A client looks at its clock: it may want something new, or die.
+    pub fn step(&mut self, index: usize, now: u64, coverage: &mut Coverage) -> Vec<(Peer, Message)> {
+        if !self.calm && self.all[index].random.per_million(self.options.client_crash) {
+            self.die(index, now, coverage);
+        }
+        self.all[index].machine.on_tick(tick(now));
+        if self.calm {
+            self.say_farewell(index, now);
+        } else if now >= self.all[index].next_at && self.all[index].calls.len() < self.options.client_window {
+            self.act(index, now, coverage);
+        }
+        self.drain(index, now, coverage).0
+    }
+
+    fn die(&mut self, index: usize, now: u64, coverage: &mut Coverage) {
+        coverage.mark("client crash");
+        let mut random = self.all[index].random.clone();
+        let machine = self.begin(index, &mut random, now);
+        let one = &mut self.all[index];
+        one.random = random;
+        one.machine = machine;
+        for (_, call) in std::mem::take(&mut one.calls) {
+            self.history.unknown(call.id, now);
         }
     }
 
-    pub fn step(&mut self, client: usize, now: u64, coverage: &mut Coverage) -> Vec<(Peer, Message)> {
-        let count = self.options.config.quorums.replica_count as u64;
-        let (calm, told) = (self.calm, self.told);
-        let clock = 1_700_000_000_000_000 + now;
-        let one = &mut self.all[client];
-        let mut bodies = Vec::new();
-        if one.session.is_none() {
-            if now >= one.register_at && !(calm && one.pending.is_empty() && one.reads.is_empty()) {
-                one.register_at = now + 300_000;
-                bodies.push(Body::Request(Request {
-                    client: one.id,
-                    session: SessionId::ZERO,
-                    number: RequestNumber::ZERO,
-                    answered_below: RequestNumber::ZERO,
-                    deadline: Timestamp::new(clock + 5_000_000),
-                    operation: LogOperation::Register,
-                }));
+    fn act(&mut self, index: usize, now: u64, coverage: &mut Coverage) {
+        let (told, think) = (self.told, self.options.think);
+        let one = &mut self.all[index];
+        one.next_at = now + one.random.exponential(think);
+        let action = one.workload.next();
+        let accepted = match &action {
+            Action::Pause { micros } => {
+                one.next_at = now + micros;
+                return;
             }
-        } else if !calm && (one.pending.len() as u64) < one.window.min(self.options.client_window as u64) {
-            self.counter += 1;
-            let one = &mut self.all[client];
-            let bucket = BucketRef::named(Bytes::from_static(b"bucket"));
-            let number = one.next;
-            one.next += 1;
-            let operation = if one.random.percent(5) {
-                Operation::CreateBucket {
-                    name: Bytes::from_static(b"bucket"),
-                    owner: Bytes::from_static(b"me"),
-                    tags: vec![],
-                }
-            } else {
-                Operation::PutObject {
-                    bucket,
-                    key: Bytes::from(format!("key{}", one.random.below(20))),
-                    conditions: Conditions::none(),
-                    etag: ETag::simple(u128::from(self.counter).to_le_bytes()),
-                    headers: vec![],
-                    checksums: vec![],
-                    tags: vec![],
-                    body: NewBody::inline(format!("value {}", self.counter)),
-                }
-            };
-            coverage.operations += 1;
-            let lowest = one.pending.keys().next().copied().unwrap_or(number);
-            one.pending.insert(
-                number,
-                Pending {
-                    request: Request {
-                        client: one.id,
-                        session: one.session.expect("checked"),
-                        number: RequestNumber::new(number),
-                        answered_below: RequestNumber::new(lowest),
-                        deadline: Timestamp::new(clock + 20_000_000),
-                        operation: LogOperation::Machine(operation.to_bytes()),
-                    },
-                    resend_at: 0,
-                    floor: told,
-                },
-            );
-        }
-        let one = &mut self.all[client];
-        if !calm && one.reads.len() < 2 && one.random.percent(30) {
-            let query = Query::GetObject {
-                bucket: BucketRef::named(Bytes::from_static(b"bucket")),
-                key: Bytes::from(format!("key{}", one.random.below(20))),
-                pieces: None,
-            };
-            one.reads
-                .insert(one.next_read, PendingRead { query: query.to_bytes(), resend_at: 0, floor: told });
-            one.next_read += 1;
-        }
-        for pending in one.pending.values_mut() {
-            if now >= pending.resend_at {
-                pending.resend_at = now + 200_000;
-                bodies.push(Body::Request(pending.request.clone()));
+            Action::Keepalive => {
+                let reads = one.calls.values().filter(|call| matches!(call.action, Action::Read { .. }));
+                let oldest_read = reads.map(|call| call.floor).min().unwrap_or(told);
+                return one.machine.set_watermarks(one.workload.oldest_live_upload(), oldest_read);
             }
-        }
-        for (number, read) in &mut one.reads {
-            if now >= read.resend_at {
-                read.resend_at = now + 200_000;
-                bodies.push(Body::Query { number: *number, query: read.query.clone() });
+            Action::Write { operation } => {
+                let patience = *one.random.pick(&[500_000, 4_000_000, 30_000_000]);
+                let deadline = Timestamp::new(true_clock(now) + patience);
+                one.machine.submit(tick(now), operation.to_bytes(), deadline)
             }
-        }
-        let mut sends = Vec::new();
-        let id = self.all[client].id;
-        for body in bodies {
-            let one = &mut self.all[client];
-            let (all, hint) = (one.random.percent(15), one.hint);
-            for replica in 0..count {
-                if all || replica == hint % count || hint == 0 {
-                    let message = self.message(id, body.clone());
-                    let to = Peer::Replica(ReplicaId::new(u8::try_from(replica).expect("small")));
-                    sends.push((to, message));
-                }
-            }
-        }
-        sends
+            Action::Read { query } => one.machine.query(tick(now), query.to_bytes()),
+        };
+        let Ok(ticket) = accepted else { return };
+        coverage.operations += 1;
+        let id = self.history.invoke(index, now, &action);
+        self.all[index].calls.insert(ticket, Call { id, action, floor: told });
     }
 
-    #[expect(clippy::type_complexity, reason = "two answers at once")]
+    /// Everybody must be served once more after the troubles: a write and a read.
+    fn say_farewell(&mut self, index: usize, now: u64) {
+        let one = &mut self.all[index];
+        if one.farewells >= 2 || !one.farewell.is_empty() {
+            return;
+        }
+        let name = Bytes::from(format!("farewell-{index}"));
+        let accepted = if one.farewells == 0 {
+            let operation = Operation::CreateBucket { name, owner: Bytes::from_static(b"all"), tags: vec![] };
+            one.machine.submit(tick(now), operation.to_bytes(), Timestamp::new(u64::MAX))
+        } else {
+            let query =
+                Query::ListBuckets { owner: None, prefix: Bytes::new(), after: Bytes::new(), limit: 1 };
+            one.machine.query(tick(now), query.to_bytes())
+        };
+        one.farewell.extend(accepted);
+    }
+
     pub fn on_message(
         &mut self,
         id: ClientId,
-        _now: u64,
+        now: u64,
         message: Message,
-        _coverage: &mut Coverage,
+        coverage: &mut Coverage,
     ) -> (Vec<(Peer, Message)>, Result<(), String>) {
-        let Some(one) = self.all.iter_mut().find(|one| one.id == id) else { return (vec![], Ok(())) };
-        one.hint = one.hint.max(message.view.get());
-        let mut result = Ok(());
-        match message.body {
-            Body::Reply(reply) => match &reply.outcome {
-                Outcome::Registered { window } => {
-                    if one.session.is_none() && reply.session > one.gone {
-                        one.session = Some(reply.session);
-                        one.window = *window;
-                        one.next = 1;
-                    }
-                }
-                Outcome::Refused(Refusal::SessionGone) if one.session == Some(reply.session) => {
-                    one.gone = reply.session;
-                    one.session = None;
-                    one.pending.clear();
-                }
-                Outcome::Refused(Refusal::Busy) => {}
-                _ if one.session == Some(reply.session) => {
-                    if let Some(pending) = one.pending.remove(&reply.number.get())
-                        && reply.op != Op::ZERO
-                    {
-                        if reply.op <= pending.floor {
-                            result = Err(format!(
-                                "a request sent after op {} took effect at {}",
-                                pending.floor, reply.op
-                            ));
-                        }
-                        self.told = self.told.max(reply.op);
-                    }
-                }
-                _ => {}
-            },
-            Body::QueryReply { number, applied, answer: answer @ QueryAnswer::Done(_) } => {
-                if let Some(read) = one.reads.remove(&number) {
-                    if applied < read.floor {
-                        result = Err(format!("a read as of op {applied} missed op {}", read.floor));
-                    }
-                    self.told = self.told.max(applied);
-                    self.answers.push((read.query, applied, answer));
-                }
-            }
-            _ => {}
+        let Some(index) = self.owners.get(&id).copied() else { return (Vec::new(), Ok(())) };
+        // What comes for a process that died arrives nowhere.
+        if self.all[index].machine.id() != id {
+            return (Vec::new(), Ok(()));
         }
-        (vec![], result)
+        self.all[index].machine.on_message(tick(now), message);
+        self.drain(index, now, coverage)
     }
 
-    pub fn take_answers(&mut self) -> Vec<(Bytes, Op, QueryAnswer)> {
+    fn drain(
+        &mut self,
+        index: usize,
+        now: u64,
+        coverage: &mut Coverage,
+    ) -> (Vec<(Peer, Message)>, Result<(), String>) {
+        let mut sends = Vec::new();
+        let mut result = Ok(());
+        while let Some(output) = self.all[index].machine.next_output() {
+            match output {
+                Output::Send { to, message } => sends.push((Peer::Replica(to), message)),
+                Output::Completed { ticket, op, reply } => {
+                    result = result.and(self.completed(index, now, ticket, op, reply));
+                }
+                Output::Failed { ticket, reason } => self.failed(index, now, ticket, &reason, coverage),
+                Output::SessionBegan { session } => {
+                    coverage.mark("session began");
+                    self.all[index].workload.set_session(session);
+                }
+                Output::Closed => {}
+            }
+        }
+        (sends, result)
+    }
+
+    fn completed(
+        &mut self,
+        index: usize,
+        now: u64,
+        ticket: Ticket,
+        op: Op,
+        reply: Bytes,
+    ) -> Result<(), String> {
+        let one = &mut self.all[index];
+        if one.farewell.contains(&ticket) {
+            one.farewell.clear();
+            one.farewells += 1;
+            return Ok(());
+        }
+        let Some(call) = one.calls.remove(&ticket) else { return Ok(()) };
+        self.told = self.told.max(op);
+        let outcome = match &call.action {
+            Action::Write { .. } if op <= call.floor => {
+                return Err(format!("a write that began after op {} took effect at op {op}", call.floor));
+            }
+            Action::Read { .. } if op < call.floor => {
+                return Err(format!("a read that began after op {} was answered as of op {op}", call.floor));
+            }
+            Action::Read { query } => {
+                self.answers.push((query.to_bytes(), op, reply.clone()));
+                Outcome::Answer(QueryReply::from_bytes(&reply).map_err(|error| error.to_string())?)
+            }
+            _ => Outcome::Reply(Reply::from_bytes(&reply).map_err(|error| error.to_string())?),
+        };
+        self.all[index].workload.learned(&call.action, &outcome);
+        self.history.respond(call.id, now, outcome);
+        Ok(())
+    }
+
+    fn failed(&mut self, index: usize, now: u64, ticket: Ticket, reason: &Failure, coverage: &mut Coverage) {
+        let one = &mut self.all[index];
+        // A farewell that failed is said again.
+        one.farewell.retain(|waiting| *waiting != ticket);
+        let Some(call) = one.calls.remove(&ticket) else { return };
+        coverage.mark(match reason {
+            Failure::Unknown => "outcome unknown",
+            Failure::Definite => "outcome: no effect",
+            Failure::Invalid(_) => "outcome: invalid",
+        });
+        match reason {
+            Failure::Definite | Failure::Invalid(_) if matches!(call.action, Action::Write { .. }) => {
+                one.workload.learned(&call.action, &Outcome::NoEffect);
+                self.history.respond(call.id, now, Outcome::NoEffect);
+            }
+            _ => self.history.unknown(call.id, now),
+        }
+    }
+
+    /// The answers to reads since the last call: what was asked, as of which op, and what was said.
+    pub fn take_answers(&mut self) -> Vec<(Bytes, Op, Bytes)> {
         std::mem::take(&mut self.answers)
     }
 
-    pub fn witness(&mut self, _entry: &Entry, _replies: &[Reply]) -> Result<(), String> {
-        Ok(())
-    }
-
-    pub fn judge(&mut self, _coverage: &mut Coverage) -> Result<(), String> {
-        Ok(())
-    }
-
+    /// No more wishes but the last ones.
     pub fn calm(&mut self) {
         self.calm = true;
     }
 
+    /// Who still waits for something.
     pub fn waiting(&self) -> Option<String> {
-        let count: usize = self.all.iter().map(|one| one.pending.len() + one.reads.len()).sum();
-        (count > 0).then(|| format!("{count} requests wait"))
+        let calls: usize = self.all.iter().map(|one| one.calls.len()).sum();
+        let farewells = self.all.iter().filter(|one| one.farewells < 2).count();
+        let waits = calls > 0 || farewells > 0;
+        waits.then(|| format!("{calls} calls wait, {farewells} clients have not been served again"))
     }
+}
+
+fn tick(now: u64) -> Tick {
+    Tick::new(now / 1_000)
+}
+
+/// What a good clock shows, in microseconds.
+pub fn true_clock(now: u64) -> u64 {
+    1_700_000_000_000_000 + now
 }

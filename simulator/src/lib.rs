@@ -10,8 +10,12 @@ pub mod node;
 pub mod world;
 
 pub mod client;
+pub mod workload;
+
 pub mod faults;
 
+pub mod history;
+pub mod model;
 pub mod oracles;
 
 pub mod coverage;

@@ -5,8 +5,10 @@ use protocol::config::{Config, Limits, Timeouts};
 use protocol::quorums::Quorums;
 use protocol::types::{ClusterId, Epoch, ReplicaId};
 
+use crate::client::CATALOG_LIMITS;
 use crate::network::NetworkOptions;
 use crate::random::Random;
+use crate::workload::WorkloadOptions;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mode {
@@ -88,6 +90,7 @@ pub struct Options {
     pub duration: u64,
     /// The mean pause between two requests of a client.
     pub think: u64,
+    pub workload: WorkloadOptions,
     /// Chance per million that a client process dies with each of its steps.
     pub client_crash: u64,
 }
@@ -123,6 +126,7 @@ impl Options {
             client_window: usize::try_from(random.between(1, 8)).expect("small"),
             duration: random.between(8, 24) * 1_000_000,
             think: *random.pick(&[2_000, 10_000, 40_000, 150_000]),
+            workload: WorkloadOptions::draw(&mut Random::branch(seed, "workload options"), CATALOG_LIMITS),
             client_crash: if random.percent(30) { 2_000 } else { 0 },
         }
     }

@@ -161,14 +161,9 @@ impl World {
     }
 
     fn judge(&mut self) -> Result<(), Failure> {
-        planted::with(None, || {
-            let machine = self.catalog();
-            let config = self.options.config.clone();
-            let clients = &mut self.clients;
-            self.oracles.replay(&config, machine, |entry, replies| clients.witness(entry, replies))
-        })
-        .and_then(|()| self.clients.judge(&mut self.coverage))
-        .map_err(|what| self.fail(what))?;
+        let config = self.options.config.clone();
+        let catalog = self.catalog();
+        planted::with(None, || self.oracles.replay(&config, catalog)).map_err(|what| self.fail(what))?;
         let compared = self.oracles.compared;
         if compared.entries == 0 || compared.replies == 0 {
             return Err(self.fail("nothing was compared".into()));
@@ -569,7 +564,7 @@ impl World {
                     self.failure.get_or_insert(what);
                 }
                 for (query, applied, answer) in self.clients.take_answers() {
-                    self.oracles.on_answer(query, applied, &answer);
+                    self.oracles.on_answer(query, applied, answer);
                 }
                 for (to, message) in sends {
                     self.send(to, &message);
