@@ -23,3 +23,4 @@ pub mod trace;
 
 pub mod planted;
 pub mod run;
+pub mod scenario;
