@@ -5,4 +5,5 @@ pub mod random;
 pub mod workload;
 
 pub mod history;
+pub mod linearizability;
 pub mod model;
