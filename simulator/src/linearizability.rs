@@ -26,7 +26,7 @@ use project::Events;
 use search::Verdict;
 
 /// So many places does the search look at for one key before it gives up on it.
-pub const STEPS_MAX: usize = 200_000;
+pub const STEPS_MAX: usize = 20_000;
 
 /// How much was judged. A history that has nothing to judge proves nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub fn check_within(history: &History, steps_max: usize) -> Result<Checked, Stri
             }
             Verdict::GivenUp => checked.skipped += 1,
             Verdict::Unexplained { stuck } => {
-                let call = &history.calls()[of_key[stuck].call];
+                let call = &history.calls()[stuck];
                 return Err(format!(
                     "no order of the {} calls on {} explains this one: {}",
                     of_key.len(),

@@ -148,7 +148,8 @@ impl List<'_> {
             written.etag.is_none_or(|etag| etag == shown.etag)
                 && written.version.is_none_or(|version| version == shown.version)
         };
-        let wrote = began_in_time && event.steps.iter().filter_map(written).any(|written| fits(&written));
+        let wrote =
+            began_in_time && event.steps.iter().filter_map(Step::written).any(|written| fits(&written));
         let replaced = |later: &Event| {
             later.invoked > event.responded
                 && later.responded < self.call.invoked
@@ -169,15 +170,8 @@ fn name(entry: &ListEntry) -> &Bytes {
     }
 }
 
-fn written(step: &Step) -> Option<Written> {
-    match step {
-        Step::Write(written) | Step::Complete { written, .. } => Some(*written),
-        _ => None,
-    }
-}
-
 fn may_create(event: &Event) -> bool {
-    event.steps.iter().any(|step| written(step).is_some())
+    event.steps.iter().any(|step| step.written().is_some())
 }
 
 fn may_remove(event: &Event) -> bool {

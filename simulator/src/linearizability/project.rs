@@ -24,7 +24,7 @@ pub(super) struct Event {
     pub(super) steps: Vec<Step>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Absent,
     Present,
@@ -57,6 +57,16 @@ pub(super) enum Step {
 pub(super) struct Written {
     pub(super) etag: Option<ETag>,
     pub(super) version: Option<u64>,
+}
+
+impl Step {
+    /// What the step writes, or may write.
+    pub(super) fn written(&self) -> Option<Written> {
+        match self {
+            Step::Write(written) | Step::Complete { written, .. } => Some(*written),
+            _ => None,
+        }
+    }
 }
 
 impl Event {

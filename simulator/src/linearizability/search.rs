@@ -1,14 +1,18 @@
 //! The search for an order of the calls on one key.
+//!
+//! Two things keep it short. Writes that were acknowledged tell their versions, and versions rise, so
+//! their order is given. And a call that was given up is not tried everywhere: first those that make
+//! an answer possible which otherwise is not, the others only when nothing else helps.
 
 use std::collections::BTreeSet;
 
-use protocol::catalog::{Conditions, ETag, UploadId};
+use protocol::catalog::{Conditions, ETag, ETagMatch, UploadId};
 
 use super::project::{Event, Step, Written};
 
 pub(super) enum Verdict {
     Explained,
-    /// The event that the longest explanation could not go beyond.
+    /// The call that the longest explanation could not go beyond.
     Unexplained {
         stuck: usize,
     },
@@ -19,6 +23,8 @@ pub(super) enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct State {
     object: Option<Written>,
+    /// The highest version so far: the next is higher.
+    highest: u64,
     /// Uploads to the key that have been completed or aborted.
     consumed: BTreeSet<UploadId>,
 }
@@ -35,42 +41,71 @@ struct Node {
     state: State,
 }
 
-/// The events of a key, sorted by when they began. `certain` and `uncertain` are places in `events`.
-struct Search<'a> {
-    events: &'a [Event],
-    certain: Vec<usize>,
-    uncertain: Vec<usize>,
+/// The events of a key, each kind sorted by when they began.
+struct Search {
+    certain: Vec<Event>,
+    uncertain: Vec<Uncertain>,
 }
 
-/// Looks for an order until all certain events are in it.
+struct Uncertain {
+    event: Event,
+    /// The one before it that would do exactly the same: which of the two happened makes no
+    /// difference, so let it be the earlier.
+    alike: Option<usize>,
+}
+
+/// Looks for an order until all certain events are in it. What is stuck is named by its call.
 pub(super) fn search(events: &[Event], steps_max: usize) -> Verdict {
-    let (certain, uncertain) = (0..events.len()).partition(|at| events[*at].is_certain());
-    let search = Search { events, certain, uncertain };
-    let state = State { object: None, consumed: BTreeSet::new() };
+    let search = Search::prepare(events);
+    let state = State { object: None, highest: 0, consumed: BTreeSet::new() };
     let start = Node { first: 0, beyond: BTreeSet::new(), uncertain: BTreeSet::new(), state };
-    let mut stack = vec![start];
+    // By how many events they have guessed; of those with equally few the latest first.
+    let mut stacks = vec![vec![start]];
     let mut visited = BTreeSet::new();
     let mut furthest = 0;
     for _ in 0..steps_max {
-        let Some(mut node) = stack.pop() else {
-            return Verdict::Unexplained { stuck: search.certain[furthest] };
+        let Some(guesses) = stacks.iter().position(|stack| !stack.is_empty()) else {
+            return Verdict::Unexplained { stuck: search.certain[furthest].call };
         };
+        let mut node = stacks[guesses].pop().expect("it is not empty");
         search.take_what_changes_nothing(&mut node);
         if node.first == search.certain.len() {
             return Verdict::Explained;
         }
         furthest = furthest.max(node.first);
         if !visited.contains(&node) {
-            search.expand(&node, &mut stack);
+            let children = search.expand(&node);
+            if stacks.len() < guesses + 2 {
+                stacks.push(Vec::new());
+            }
+            stacks[guesses + 1].extend(children.guessed);
+            stacks[guesses].extend(children.likely);
             visited.insert(node);
         }
     }
     Verdict::GivenUp
 }
 
-impl Search<'_> {
-    fn certain(&self, at: usize) -> &Event {
-        &self.events[self.certain[at]]
+#[derive(Default)]
+struct Children {
+    /// The likeliest last.
+    likely: Vec<Node>,
+    guessed: Vec<Node>,
+}
+
+impl Search {
+    fn prepare(events: &[Event]) -> Search {
+        let mut events = events.to_vec();
+        settle_what_was_seen(&mut events);
+        let mentioned = mentioned(&events);
+        let (certain, rest): (Vec<Event>, Vec<Event>) = events.into_iter().partition(Event::is_certain);
+        let mut uncertain: Vec<Uncertain> = Vec::new();
+        for mut event in rest {
+            event.steps.iter_mut().for_each(|step| forget_etag(step, &mentioned));
+            let alike = uncertain.iter().rposition(|earlier| earlier.event.steps == event.steps);
+            uncertain.push(Uncertain { event, alike });
+        }
+        Search { certain, uncertain }
     }
 
     /// The certain events that may be next: those that began before any other that is still to come
@@ -78,8 +113,7 @@ impl Search<'_> {
     fn candidates(&self, node: &Node) -> (Vec<usize>, u64) {
         let mut candidates = Vec::new();
         let mut bound = u64::MAX;
-        for at in node.first..self.certain.len() {
-            let event = self.certain(at);
+        for (at, event) in self.certain.iter().enumerate().skip(node.first) {
             if event.invoked > bound {
                 break;
             }
@@ -88,7 +122,7 @@ impl Search<'_> {
                 candidates.push(at);
             }
         }
-        candidates.retain(|at| self.certain(*at).invoked <= bound);
+        candidates.retain(|at| self.certain[*at].invoked <= bound);
         (candidates, bound)
     }
 
@@ -98,7 +132,7 @@ impl Search<'_> {
             let (candidates, _) = self.candidates(node);
             let mut taken = false;
             for at in candidates {
-                let steps = &self.certain(at).steps;
+                let steps = &self.certain[at].steps;
                 let reads = steps.iter().all(|step| node.state.is_read_by(step));
                 if reads && node.state.after(steps).is_some_and(|after| after == node.state) {
                     node.take(at);
@@ -111,38 +145,115 @@ impl Search<'_> {
         }
     }
 
-    /// Puts what may come next on the stack, the likeliest last. Uncertain events come after certain
-    /// ones, and among them those first that make a certain one possible: otherwise every call that was
-    /// ever given up would be tried everywhere.
-    fn expand(&self, node: &Node, stack: &mut Vec<Node>) {
+    fn expand(&self, node: &Node) -> Children {
         let (candidates, bound) = self.candidates(node);
-        let mut helpful = Vec::new();
-        for at in self.uncertain.iter().filter(|at| !node.uncertain.contains(at)) {
-            let event = &self.events[*at];
+        let mut children = Children::default();
+        for (at, Uncertain { event, alike }) in self.uncertain.iter().enumerate() {
             if event.invoked > bound {
                 break;
+            }
+            let its_turn = alike.is_none_or(|alike| node.uncertain.contains(&alike));
+            if node.uncertain.contains(&at) || !its_turn {
+                continue;
             }
             let Some(after) = node.state.after(&event.steps).filter(|after| *after != node.state) else {
                 continue;
             };
             let helps = candidates.iter().any(|next| {
-                let steps = &self.certain(*next).steps;
+                let steps = &self.certain[*next].steps;
                 after.after(steps).is_some() && node.state.after(steps).is_none()
             });
             let mut child = node.clone();
-            child.uncertain.insert(*at);
+            child.uncertain.insert(at);
             child.state = after;
-            if helps { helpful.push(child) } else { stack.push(child) }
+            if helps { children.likely.push(child) } else { children.guessed.push(child) }
         }
-        stack.extend(helpful);
-        for at in candidates.iter().rev() {
-            if let Some(after) = node.state.after(&self.certain(*at).steps) {
+        let lowest = candidates.iter().filter_map(|at| version(&self.certain[*at])).min();
+        for at in candidates.into_iter().rev() {
+            let event = &self.certain[at];
+            if version(event) > lowest {
+                continue;
+            }
+            if let Some(after) = node.state.after(&event.steps) {
                 let mut child = node.clone();
-                child.take(*at);
+                child.take(at);
                 child.state = after;
-                stack.push(child);
+                children.likely.push(child);
             }
         }
+        children
+    }
+}
+
+/// A write that nobody answered, but whose value somebody saw, has happened before it was seen.
+fn settle_what_was_seen(events: &mut [Event]) {
+    let etags = |event: &Event| -> Vec<Option<ETag>> {
+        event.steps.iter().filter_map(Step::written).map(|written| written.etag).collect()
+    };
+    let writers: Vec<Option<ETag>> = events.iter().flat_map(etags).collect();
+    for at in 0..events.len() {
+        let (false, Some(Step::Write(written))) = (events[at].is_certain(), events[at].steps.last()) else {
+            continue;
+        };
+        let mut may_be_its = writers.iter().filter(|etag| etag.is_none() || **etag == written.etag);
+        if may_be_its.nth(1).is_some() {
+            continue;
+        }
+        let seen = events.iter().filter(|event| {
+            event
+                .steps
+                .iter()
+                .any(|step| matches!(step, Step::Is { etag, .. } if Some(*etag) == written.etag))
+        });
+        if let Some(responded) = seen.map(|event| event.responded).min() {
+            // A value that was seen before it was asked for is nobody's; the search will say so.
+            events[at].responded = responded.max(events[at].invoked);
+        }
+    }
+}
+
+/// The ETags that an answer or a condition could tell apart from others.
+fn mentioned(events: &[Event]) -> BTreeSet<ETag> {
+    let mut mentioned = BTreeSet::new();
+    for step in events.iter().flat_map(|event| &event.steps) {
+        let conditions = match step {
+            Step::Is { etag, .. } => {
+                mentioned.insert(*etag);
+                continue;
+            }
+            Step::Admits(conditions)
+            | Step::Refuses(conditions)
+            | Step::Delete(conditions)
+            | Step::DeleteIfAdmitted(conditions) => conditions,
+            Step::Complete { conditions, written, .. } => {
+                mentioned.extend(written.etag);
+                conditions
+            }
+            Step::Absent | Step::Present | Step::Write(_) | Step::Consume(_) => continue,
+        };
+        for condition in conditions.if_match.iter().chain(&conditions.if_none_match) {
+            if let ETagMatch::OneOf { etags } = condition {
+                mentioned.extend(etags);
+            }
+        }
+    }
+    mentioned
+}
+
+/// Values that nobody ever asks about are all the same.
+fn forget_etag(step: &mut Step, mentioned: &BTreeSet<ETag>) {
+    if let Step::Write(Written { etag: Some(etag), .. }) = step
+        && !mentioned.contains(etag)
+    {
+        *etag = ETag { digest: [0xff; 16], part_count: u16::MAX };
+    }
+}
+
+/// The version that the event writes, if it surely writes.
+fn version(event: &Event) -> Option<u64> {
+    match event.steps.last() {
+        Some(Step::Write(written)) => written.version,
+        _ => None,
     }
 }
 
@@ -179,10 +290,7 @@ impl State {
             Step::Is { etag, version } => self.is(*etag, *version),
             Step::Admits(conditions) => self.may_admit(conditions),
             Step::Refuses(conditions) => self.may_refuse(conditions),
-            Step::Write(written) => {
-                self.object = Some(*written);
-                true
-            }
+            Step::Write(written) => self.write(*written),
             Step::Delete(conditions) => {
                 let passes = self.object.is_none() || self.may_admit(conditions);
                 self.object = None;
@@ -196,9 +304,7 @@ impl State {
             }
             Step::Complete { upload, conditions, written } => {
                 if self.consumed.insert(*upload) {
-                    let admitted = self.may_admit(conditions);
-                    self.object = Some(*written);
-                    return admitted;
+                    return self.may_admit(conditions) && self.write(*written);
                 }
                 // Without an answer, a completion that came too late did nothing.
                 match (written.etag, written.version) {
@@ -208,6 +314,17 @@ impl State {
             }
             Step::Consume(upload) => self.consumed.insert(*upload),
         }
+    }
+
+    fn write(&mut self, written: Written) -> bool {
+        self.object = Some(written);
+        written.version.is_none_or(|version| self.rises_to(version))
+    }
+
+    fn rises_to(&mut self, version: u64) -> bool {
+        let rises = version > self.highest;
+        self.highest = version;
+        rises
     }
 
     /// Whether the object may be this one; from then on it is.
@@ -221,7 +338,7 @@ impl State {
             (Some(known), Some(version)) => known == version,
             (None, Some(version)) => {
                 object.version = Some(version);
-                true
+                self.rises_to(version)
             }
             (_, None) => true,
         }
@@ -231,7 +348,7 @@ impl State {
     fn may_admit(&self, conditions: &Conditions) -> bool {
         let Some(object) = &self.object else { return conditions.if_match.is_none() };
         let Some(etag) = object.etag else {
-            return conditions.if_none_match != Conditions::absent().if_none_match;
+            return conditions.if_none_match != Some(ETagMatch::Any);
         };
         conditions.if_match.as_ref().is_none_or(|wanted| wanted.matches(&etag))
             && conditions.if_none_match.as_ref().is_none_or(|unwanted| !unwanted.matches(&etag))

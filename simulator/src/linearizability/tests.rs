@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use protocol::catalog::{
-    Answer, BucketRef, CatalogLimits, Conditions, Delete, ETag, Error, ListEntry, ListPosition, ListedPart,
-    NewBody, Object, ObjectSummary, Operation, Query, QueryReply, Reply, SourceConditions, Success, UploadId,
+    Answer, BucketRef, CatalogLimits, Conditions, Delete, ETag, ETagMatch, Error, ListEntry, ListPosition,
+    ListedPart, NewBody, Object, ObjectSummary, Operation, Query, QueryReply, Reply, SourceConditions,
+    Success, UploadId,
 };
 use protocol::state::SessionFacts;
 use protocol::types::{Op, SessionId, Timestamp};
@@ -240,15 +241,17 @@ fn a_value_that_nobody_wrote_is_found() {
 
 #[test]
 fn concurrent_writes_may_come_in_either_order() {
-    for last in [1, 2] {
-        story().put(0, 10, "k", 1).put(5, 15, "k", 2).get(20, 21, "k", last).check().unwrap();
-    }
+    story().put(0, 10, "k", 1).put(5, 15, "k", 2).get(20, 21, "k", 2).check().unwrap();
+    story().put(0, 10, "k", 2).put(5, 15, "k", 1).get(20, 21, "k", 2).check().unwrap();
+    // But not in one order by their versions and in another by what is read.
+    story().put(0, 10, "k", 1).put(5, 15, "k", 2).get(20, 21, "k", 1).check().unwrap_err();
 }
 
 #[test]
 fn two_readers_agree_on_the_order_of_concurrent_writes() {
-    let writes = story().put(0, 10, "k", 1).put(0, 10, "k", 2);
+    let writes = story().put(0, None, "k", 1).put(0, None, "k", 2);
     writes.clone().get(1, 2, "k", 1).get(3, 4, "k", 2).check().unwrap();
+    writes.clone().get(1, 2, "k", 2).get(3, 4, "k", 1).check().unwrap_err();
     writes.get(1, 2, "k", 1).get(3, 4, "k", 2).get(5, 6, "k", 1).check().unwrap_err();
 }
 
@@ -319,8 +322,8 @@ fn a_copy_is_of_what_was_there() {
     values.clone().copy(4, 5, "a", "b", 1, 9).get_version(6, 7, "b", 1, 9).check().unwrap_err();
     // Onto itself it writes what it read, at one moment.
     let onto_itself = values.copy(4, 20, "a", "a", 2, 9);
-    onto_itself.clone().put(6, 7, "a", 5).get_version(21, 22, "a", 2, 9).check().unwrap_err();
-    onto_itself.put(6, 7, "a", 5).get(21, 22, "a", 5).check().unwrap();
+    onto_itself.clone().put(6, 7, "a", 12).get_version(21, 22, "a", 2, 9).check().unwrap_err();
+    onto_itself.put(6, 7, "a", 12).get(21, 22, "a", 12).check().unwrap();
 }
 
 #[test]
@@ -429,12 +432,26 @@ fn other_bytes_than_were_put_are_found() {
     assert!(story.check().unwrap_err().contains("other bytes"));
 }
 
-/// Dozens of writes that nobody knows the fate of: there are too many subsets to look at them all.
+/// Dozens of writes that nobody knows the fate of, and all alike: one of them will do for all.
+#[test]
+fn what_was_given_up_and_never_seen_does_not_make_the_search_long() {
+    let mut story = story();
+    for value in 1..=100 {
+        story = story.put(0, None, "k", value);
+    }
+    let seen = story.get(10, 11, "k", 7).get(12, 13, "k", 0).history();
+    let problem = check_within(&seen, 1_000).unwrap_err();
+    assert!(problem.contains("no order"), "{problem}");
+}
+
+/// The same, but each of them tells apart what it finds: there are too many subsets to look at.
 #[test]
 fn a_search_that_takes_too_long_is_given_up_and_counted() {
     let mut story = story();
     for value in 1..=40 {
-        story = story.put(0, None, "k", value);
+        let if_none_match = Some(ETagMatch::one(etag(value + 1)));
+        let conditions = Conditions { if_match: None, if_none_match };
+        story = story.put_if(0, None, "k", value, conditions, wrote(value));
     }
     // No order explains the last of these, but to know that takes a while.
     let history = story.put(1, 2, "other", 50).get(10, 11, "k", 7).get(12, 13, "k", 60).history();
@@ -507,7 +524,7 @@ fn a_store_that_is_right_is_never_blamed() {
         total.skipped += checked.skipped;
     }
     assert!(total.operations > 5_000 && total.lists > 500, "{total:?}");
-    assert!(total.skipped * 20 < total.keys, "{total:?}");
+    assert!(total.skipped * 100 <= total.keys, "{total:?}");
 }
 
 /// One answer of a good history is replaced by that to an earlier and equal question, as a replica
@@ -523,7 +540,7 @@ fn a_store_that_sometimes_answers_from_the_past_is_mostly_caught() {
         }
     }
     assert!(spoilt >= 15, "{spoilt}");
-    assert!(caught * 3 >= spoilt * 2, "{caught} of {spoilt}");
+    assert!(caught * 10 >= spoilt * 9, "{caught} of {spoilt}");
 }
 
 fn with_an_old_answer(story: &Story) -> Option<Story> {
