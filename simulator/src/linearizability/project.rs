@@ -172,10 +172,10 @@ impl Projection {
                 };
                 self.add(index, call, bucket, key, steps);
             }
-            Operation::CreateUpload { bucket, key, .. } | Operation::PutPart { bucket, key, .. } => {
-                if reply == Some(&Err(Error::NoSuchBucket)) {
-                    self.add(index, call, bucket, key, no_bucket(bucket));
-                }
+            Operation::CreateUpload { bucket, key, .. } | Operation::PutPart { bucket, key, .. }
+                if reply == Some(&Err(Error::NoSuchBucket)) =>
+            {
+                self.add(index, call, bucket, key, no_bucket(bucket));
             }
             Operation::CreateBucket { name, .. } => self.empty_bucket(index, call, name),
             Operation::DeleteBucket { bucket } => self.empty_bucket(index, call, &bucket.name),
