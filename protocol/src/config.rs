@@ -1,7 +1,9 @@
 //! What a cluster is configured with. `Limits` are fixed when the cluster is formatted and equal on
 //! every replica; `Timeouts` are local.
 
+use crate::message::MESSAGE_SIZE_MAX;
 use crate::quorums::Quorums;
+use crate::state::Session;
 use crate::types::{ClusterId, Epoch, ReplicaId};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +72,9 @@ impl Limits {
         }
         if self.sessions_max == 0 || self.session_window == 0 {
             return Err("sessions_max and session_window must not be zero");
+        }
+        if Session::row_size_max(self) > (MESSAGE_SIZE_MAX - (16 << 10)) as u64 {
+            return Err("session_window replies of reply_bytes_max must fit into a message");
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ pub mod machine;
 pub mod state;
 pub mod tables;
 
+pub mod canary;
 pub mod catalog;
 pub mod client;
-pub mod canary;
 pub mod vsr;

@@ -9,7 +9,6 @@ pub struct Coverage {
     marks: BTreeMap<String, u64>,
     pub compared: Compared,
     pub operations: u64,
-    pub listed: u64,
     pub virtual_micros: u64,
 }
 
@@ -29,10 +28,10 @@ impl Coverage {
         self.compared.entries += other.compared.entries;
         self.compared.replies += other.compared.replies;
         self.compared.reads += other.compared.reads;
+        self.compared.lists += other.compared.lists;
         self.compared.roots += other.compared.roots;
         self.compared.votes += other.compared.votes;
         self.operations += other.operations;
-        self.listed += other.listed;
         self.virtual_micros += other.virtual_micros;
     }
 
@@ -40,10 +39,11 @@ impl Coverage {
     pub fn report(&self) -> String {
         let compared = &self.compared;
         let mut text = format!(
-            "compared: {} log entries, {} replies, {} reads, {} state roots, {} votes; {:.0} s of virtual time\n",
+            "compared: {} log entries, {} replies, {} reads ({} of lists), {} state roots, {} votes; {:.0} s of virtual time\n",
             compared.entries,
             compared.replies,
             compared.reads,
+            compared.lists,
             compared.roots,
             compared.votes,
             std::time::Duration::from_micros(self.virtual_micros).as_secs_f64(),

@@ -4,19 +4,23 @@ use std::collections::VecDeque;
 
 use protocol::catalog::Catalog;
 use protocol::config::Config;
-use protocol::entry::Entry;
+use protocol::entry::{Entry, EntryHeader};
 use protocol::state::State;
 use protocol::superblock::Superblock;
+use protocol::tables::{Checkpoint, RowSum};
 use protocol::types::{Checksum, Incarnation, Nonce, Op, ReplicaId, Tick, Timestamp};
 use protocol::vsr::{Effect, Replica};
 use replica::storage::disk::SimulatedDisk;
 use replica::storage::superblock::{Opened, SuperblockStore};
-use replica::storage::tables::{Flush, OpenedTables, Tables};
+use replica::storage::tables::{DiskTables, FlushJob, OpenError, TablesOptions};
 use replica::storage::wal::{Wal, WalOptions};
 
 use crate::random::Random;
 
-pub type Core = Replica<Catalog, Tables<SimulatedDisk>>;
+pub type Core = Replica<Catalog, DiskTables>;
+
+/// Small, so that logs span several segments; large enough for the largest entry.
+const SEGMENT_SIZE: u64 = 128 << 10;
 
 /// What runs while the machine is up.
 pub struct Process {
@@ -52,6 +56,14 @@ pub enum StartFailure {
     Crashed,
     /// The disk holds nothing or nothing readable: only the operator's command helps.
     NoSuperblock,
+    /// The tables are damaged, and the superblock knows it now.
+    TablesLost,
+}
+
+impl From<std::io::Error> for StartFailure {
+    fn from(_: std::io::Error) -> StartFailure {
+        StartFailure::Crashed
+    }
 }
 
 impl Machine {
@@ -102,49 +114,47 @@ impl Machine {
     }
 
     /// Opens everything from the disk and starts the core.
-    pub fn start(&mut self, config: &Config, machine: Catalog, now: u64) -> Result<Vec<Effect>, StartFailure> {
+    pub fn start(
+        &mut self,
+        config: &Config,
+        machine: Catalog,
+        now: u64,
+    ) -> Result<Vec<Effect>, StartFailure> {
         assert!(self.process.is_none());
         self.boot += 1;
-        let crashed = |_: std::io::Error| StartFailure::Crashed;
-        let (superblock, superblocks) = match SuperblockStore::open(&self.disk).map_err(crashed)? {
-            Opened::Formatted(superblock, store) => (superblock, store),
-            Opened::NeverFormatted | Opened::Unreadable => return Err(StartFailure::NoSuperblock),
+        let (superblock, mut superblocks) = match SuperblockStore::open(&self.disk)? {
+            Opened::Formatted(superblock, store) => (*superblock, store),
+            Opened::NeverFormatted | Opened::Unreadable(_) => return Err(StartFailure::NoSuperblock),
         };
         self.incarnation = superblock.incarnation;
-        let options = WalOptions::default();
-        let (wal, scan) =
-            Wal::open(&self.disk, config.cluster, config.replica, options).map_err(crashed)?;
+        let config = Config { replica: self.id, ..config.clone() };
+        let options = WalOptions { segment_size: SEGMENT_SIZE, never_used: superblock.boot_count == 0 };
+        let (wal, scan) = Wal::open(&self.disk, config.cluster, config.replica, options)?;
         if superblock.tables_lost {
-            Tables::destroy(&self.disk).map_err(crashed)?;
+            DiskTables::destroy(&self.disk)?;
         }
-        let genesis = protocol::entry::EntryHeader::genesis(config.cluster, config.epoch);
-        let tables = match Tables::open(&self.disk, &genesis).map_err(crashed)? {
-            OpenedTables::Ready(tables) => tables,
-            OpenedTables::Damaged(_) => {
-                // As the replica's driver does: remember it, begin with empty tables, fetch them.
-                let mut superblocks = superblocks;
-                let lost = Superblock { tables_lost: true, ..superblock };
-                superblocks.write(&lost).map_err(crashed)?;
-                return Err(StartFailure::Crashed);
+        let genesis =
+            Checkpoint { header: EntryHeader::genesis(config.cluster, config.epoch), root: RowSum::ZERO };
+        let options = TablesOptions { cache_bytes: 256 << 10, verify: true };
+        let opened = match DiskTables::open(&self.disk, &genesis, options) {
+            Ok(tables) => State::new(machine, tables, config.limits).map_err(|fault| fault.to_string()),
+            Err(OpenError::Damaged(reason)) => Err(reason),
+            Err(OpenError::Disk(error)) => return Err(error.into()),
+        };
+        let state = match opened {
+            Ok(state) => state,
+            Err(_) if self.disk.is_dead() => return Err(StartFailure::Crashed),
+            Err(_) => {
+                // Remember it, and begin anew with empty tables: the core will fetch them.
+                superblocks.write(&Superblock { tables_lost: true, ..superblock })?;
+                return Err(StartFailure::TablesLost);
             }
         };
-        let Ok(state) = State::new(machine, tables, config.limits) else {
-            let mut superblocks = superblocks;
-            let lost = Superblock { tables_lost: true, ..superblock };
-            superblocks.write(&lost).map_err(crashed)?;
-            return Err(StartFailure::Crashed);
-        };
-        let config = Config { replica: self.id, ..config.clone() };
         let mut core = Replica::new(config, superblock, scan, state, self.random.word());
         let mut effects = Vec::new();
         core.start(self.tick_at(now), self.clock_at(now), &mut effects);
-        self.process = Some(Process {
-            core,
-            wal,
-            superblocks,
-            appends: VecDeque::new(),
-            group_under_way: false,
-        });
+        self.process =
+            Some(Process { core, wal, superblocks, appends: VecDeque::new(), group_under_way: false });
         Ok(effects)
     }
 
@@ -169,7 +179,7 @@ impl Process {
         !self.appends.is_empty() || self.wal.has_pending()
     }
 
-    pub fn flush(&mut self) -> Option<Flush<SimulatedDisk>> {
-        self.core.state_mut().tables_mut().flush_job()
+    pub fn flush_job(&self) -> Option<FlushJob> {
+        self.core.state().tables().flush_job()
     }
 }

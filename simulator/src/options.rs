@@ -5,8 +5,10 @@ use protocol::config::{Config, Limits, Timeouts};
 use protocol::quorums::Quorums;
 use protocol::types::{ClusterId, Epoch, ReplicaId};
 
+use crate::client::CATALOG_LIMITS;
 use crate::network::NetworkOptions;
 use crate::random::Random;
+use crate::workload::WorkloadOptions;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mode {
@@ -88,6 +90,7 @@ pub struct Options {
     pub duration: u64,
     /// The mean pause between two requests of a client.
     pub think: u64,
+    pub workload: WorkloadOptions,
     /// Chance per million that a client process dies with each of its steps.
     pub client_crash: u64,
 }
@@ -123,6 +126,7 @@ impl Options {
             client_window: usize::try_from(random.between(1, 8)).expect("small"),
             duration: random.between(8, 24) * 1_000_000,
             think: *random.pick(&[2_000, 10_000, 40_000, 150_000]),
+            workload: WorkloadOptions::draw(&mut Random::branch(seed, "workload options"), CATALOG_LIMITS),
             client_crash: if random.percent(30) { 2_000 } else { 0 },
         }
     }
@@ -134,8 +138,8 @@ fn draw_limits(random: &mut Random) -> Limits {
     Limits {
         pipeline_max,
         batch_requests_max: usize::try_from(*random.pick(&[1, 2, 8, 64])).expect("small"),
-        batch_bytes_max: 256 << 10,
-        operation_bytes_max: 64 << 10,
+        batch_bytes_max: 64 << 10,
+        operation_bytes_max: 32 << 10,
         checkpoint_interval_ops,
         wal_ops_max: 2 * checkpoint_interval_ops + pipeline_max + random.below(40),
         sessions_max: usize::try_from(*random.pick(&[2, 4, 16])).expect("small"),
@@ -159,7 +163,8 @@ fn draw_network(random: &mut Random, calm: bool) -> NetworkOptions {
 }
 
 fn draw_faults(random: &mut Random, replica_count: usize) -> Faults {
-    let mut weight = |percent: u64, most: u64| if random.percent(percent) { random.between(1, most) } else { 0 };
+    let mut weight =
+        |percent: u64, most: u64| if random.percent(percent) { random.between(1, most) } else { 0 };
     let several = replica_count >= 3;
     Faults {
         crash: weight(70, 10),

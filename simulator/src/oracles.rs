@@ -2,23 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use protocol::catalog::Catalog;
+use protocol::catalog::{Catalog, Query, QueryReply, Wire};
 use protocol::config::Config;
-use protocol::entry::Entry;
-use protocol::machine::Machine;
-use protocol::message::{Body, Message, QueryAnswer, SlotState};
-use protocol::state::{Outcome, Reply, State};
-use protocol::tables::{Checkpoint, MemoryTables};
+use protocol::entry::{Entry, EntryHeader};
+use protocol::message::{Body, Message, SlotState};
+use protocol::state::{Outcome, Refusal, Reply, State};
+use protocol::tables::{Checkpoint, MemoryTables, ReplicaTables};
 use protocol::types::{Checksum, ClientId, Incarnation, Op, Peer, ReplicaId, RequestNumber, SessionId, View};
 
 use bytes::Bytes;
+
+use crate::model::Model;
 
 type Life = (ReplicaId, Incarnation);
 
 /// A read that a client has the answer to.
 pub struct AnsweredRead {
     pub query: Bytes,
-    pub applied: Op,
     pub answer: Bytes,
 }
 
@@ -37,7 +37,7 @@ pub struct Oracles {
     roots: BTreeMap<Op, Checkpoint>,
     applied: BTreeMap<ReplicaId, Op>,
     /// Outcomes that clients saw: (client, session, number) to op and outcome.
-    replies: BTreeMap<(ClientId, SessionId, RequestNumber), Reply>,
+    replies: BTreeMap<RequestName, Reply>,
     reads: BTreeMap<Op, Vec<AnsweredRead>>,
     pub compared: Compared,
 }
@@ -48,6 +48,7 @@ pub struct Compared {
     pub entries: u64,
     pub replies: u64,
     pub reads: u64,
+    pub lists: u64,
     pub roots: u64,
     pub votes: u64,
 }
@@ -178,63 +179,59 @@ impl Oracles {
 
     /// A client has received the outcome of a request.
     pub fn on_reply(&mut self, reply: &Reply) -> Result<(), String> {
-        if reply.op == Op::ZERO {
-            return Ok(());
-        }
-        let key = match reply.outcome {
-            Outcome::Registered { .. } => (reply.client, reply.session, RequestNumber::ZERO),
-            _ => (reply.client, reply.session, reply.number),
-        };
+        let Some(key) = request_name(reply).filter(|_| reply.op != Op::ZERO) else { return Ok(()) };
         match self.replies.insert(key, reply.clone()) {
-            Some(known) if known != *reply => Err(format!("request {key:?} was answered in two ways: {known:?} and {reply:?}")),
+            Some(known) if known != *reply => {
+                Err(format!("request {key:?} was answered in two ways: {known:?} and {reply:?}"))
+            }
             _ => Ok(()),
         }
     }
 
-    pub fn on_answer(&mut self, query: Bytes, applied: Op, answer: &QueryAnswer) {
-        if let QueryAnswer::Done(answer) = answer {
-            self.reads.entry(applied).or_default().push(AnsweredRead { query, applied, answer: answer.clone() });
-        }
+    /// A client has the answer to a read.
+    pub fn on_answer(&mut self, query: Bytes, applied: Op, answer: Bytes) {
+        self.reads.entry(applied).or_default().push(AnsweredRead { query, answer });
     }
 
     /// Executes the committed log once more, alone and undisturbed, and compares everything that
     /// clients and replicas saw with what it yields.
-    pub fn replay(&mut self, config: &Config, machine: Catalog, mut witness: impl FnMut(&Entry, &[Reply]) -> Result<(), String>) -> Result<(), String> {
-        let genesis = protocol::entry::EntryHeader::genesis(config.cluster, config.epoch);
-        let tables = MemoryTables::new(genesis);
-        let mut state = State::new(machine, tables, config.limits).map_err(|fault| fault.to_string())?;
-        let mut expected: BTreeMap<(ClientId, SessionId, RequestNumber), Reply> = BTreeMap::new();
-        self.compare_reads(&state, Op::ZERO)?;
+    ///
+    /// Two judges execute it: the real state machine over other tables, and a model that shares no
+    /// code with it.
+    pub fn replay(&mut self, config: &Config, catalog: Catalog) -> Result<(), String> {
+        let genesis = EntryHeader::genesis(config.cluster, config.epoch);
+        let mut model = Model::new(&config.limits, catalog.limits);
+        let state = State::new(catalog, MemoryTables::new(genesis), config.limits);
+        let mut state = state.map_err(|fault| fault.to_string())?;
+        let mut expected: BTreeMap<RequestName, Reply> = BTreeMap::new();
+        self.compare_reads(&state, &model, Op::ZERO)?;
         for name in self.committed.clone() {
             let entry = self.entries.get(&name).ok_or("a committed entry has no body anywhere")?.clone();
             let replies = state.apply(&entry).map_err(|fault| fault.to_string())?;
-            witness(&entry, &replies)?;
             self.compared.entries += 1;
-            for reply in replies {
-                let number = match reply.outcome {
-                    Outcome::Registered { .. } => RequestNumber::ZERO,
-                    _ => reply.number,
-                };
-                expected.entry((reply.client, reply.session, number)).or_insert(reply);
+            if model.execute(&entry)? != replies {
+                return Err(format!(
+                    "the model would have answered the requests of op {} otherwise",
+                    entry.op()
+                ));
             }
-            let op = entry.op();
-            if op.get() % config.limits.checkpoint_interval_ops == 0 {
-                state.freeze();
-                state.tables_mut().finish_flush();
-                let root = state.tables_mut().durable_checkpoint().root;
-                if let Some(known) = self.roots.get(&op) {
-                    self.compared.roots += 1;
-                    if known.root != root {
-                        return Err(format!("the replicas' state at checkpoint {op} is not that of their log"));
-                    }
+            for reply in replies {
+                if let Some(name) = request_name(&reply) {
+                    expected.entry(name).or_insert(reply);
                 }
             }
-            self.compare_reads(&state, op)?;
+            if entry.op().get() % config.limits.checkpoint_interval_ops == 0 {
+                self.compare_root(&mut state, entry.op())?;
+            }
+            self.compare_reads(&state, &model, entry.op())?;
         }
-        for (key, reply) in &self.replies {
+        for (name, reply) in &self.replies {
             self.compared.replies += 1;
-            if expected.get(key) != Some(reply) {
-                return Err(format!("{key:?} was answered {reply:?}, the log says {:?}", expected.get(key)));
+            if expected.get(name) != Some(reply) {
+                return Err(format!(
+                    "{name:?} was answered {reply:?}, the log says {:?}",
+                    expected.get(name)
+                ));
             }
         }
         let beyond = self.reads.keys().find(|op| position(**op) >= self.committed.len() && **op != Op::ZERO);
@@ -244,15 +241,50 @@ impl Oracles {
         }
     }
 
-    fn compare_reads<M: Machine>(&mut self, state: &State<M, MemoryTables>, op: Op) -> Result<(), String> {
+    fn compare_root(&mut self, state: &mut State<Catalog, MemoryTables>, op: Op) -> Result<(), String> {
+        state.freeze();
+        state.tables_mut().finish_flush();
+        let Some(known) = self.roots.get(&op) else { return Ok(()) };
+        self.compared.roots += 1;
+        if known.root == state.tables().durable().root {
+            return Ok(());
+        }
+        Err(format!("the replicas' state at checkpoint {op} is not that of their log"))
+    }
+
+    fn compare_reads(
+        &mut self,
+        state: &State<Catalog, MemoryTables>,
+        model: &Model,
+        op: Op,
+    ) -> Result<(), String> {
         for read in self.reads.get(&op).into_iter().flatten() {
             self.compared.reads += 1;
             let expected = state.query(&read.query).map_err(|fault| fault.to_string())?;
             if expected.as_ref() != Ok(&read.answer) {
-                return Err(format!("a read as of op {} was answered wrongly", read.applied));
+                return Err(format!("a read as of op {op} was not answered as the log says"));
+            }
+            let query = Query::from_bytes(&read.query).map_err(|error| error.to_string())?;
+            let answer = QueryReply::from_bytes(&read.answer).map_err(|error| error.to_string())?;
+            model.agrees(&query, &answer).map_err(|what| format!("a read as of op {op}: {what}"))?;
+            if matches!(query, Query::ListObjects { .. }) {
+                self.compared.lists += 1;
             }
         }
         Ok(())
+    }
+}
+
+/// How a request is recognised in replies. A register's reply has its own session's name.
+type RequestName = (ClientId, SessionId, RequestNumber);
+
+/// None for what says nothing about the request itself: a late copy may find its session gone, or
+/// itself answered long ago.
+fn request_name(reply: &Reply) -> Option<RequestName> {
+    match reply.outcome {
+        Outcome::Refused(Refusal::SessionGone | Refusal::OutsideWindow) => None,
+        Outcome::Registered { .. } => Some((reply.client, reply.session, RequestNumber::ZERO)),
+        _ => Some((reply.client, reply.session, reply.number)),
     }
 }
 

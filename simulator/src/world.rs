@@ -10,7 +10,6 @@ use protocol::entry::Entry;
 use protocol::message::{Body, Message};
 use protocol::types::{Checksum, Op, Peer, ReplicaId};
 use protocol::vsr::{Effect, Event as CoreEvent, Halt, StatusName};
-use replica::storage::disk::SimulatedDisk;
 use replica::storage::tables::Flushed;
 
 use crate::client::Clients;
@@ -34,7 +33,7 @@ enum Happening {
     GroupWritten { machine: usize, boot: u64, done: Vec<(Op, Checksum)> },
     SuperblockWritten { machine: usize, boot: u64 },
     EntryRead { machine: usize, boot: u64, op: Op, name: Checksum, entry: Option<Entry> },
-    Flushed { machine: usize, boot: u64, flushed: Flushed<SimulatedDisk> },
+    Flushed { machine: usize, boot: u64, flushed: Flushed },
     Start { machine: usize },
     ClientStep { client: usize },
     Trouble,
@@ -160,14 +159,9 @@ impl World {
     }
 
     fn judge(&mut self) -> Result<(), Failure> {
-        canary_paused(|| {
-            let machine = self.catalog();
-            let config = self.options.config.clone();
-            let clients = &mut self.clients;
-            self.oracles.replay(&config, machine, |entry, replies| clients.witness(entry, replies))
-        })
-        .and_then(|()| self.clients.judge(&mut self.coverage))
-        .map_err(|what| self.fail(what))?;
+        let config = self.options.config.clone();
+        let catalog = self.catalog();
+        canary_paused(|| self.oracles.replay(&config, catalog)).map_err(|what| self.fail(what))?;
         let compared = self.oracles.compared;
         if compared.entries == 0 || compared.replies == 0 {
             return Err(self.fail("nothing was compared".into()));
@@ -244,8 +238,9 @@ impl World {
             }
             Happening::Flushed { machine, boot, flushed } => {
                 self.with_core(machine, boot, |core, out| {
-                    core.state_mut().tables_mut().finish_flush(flushed);
-                    core.on_checkpoint_flushed(out);
+                    if core.state_mut().tables_mut().finish_flush(flushed) {
+                        core.on_checkpoint_flushed(out);
+                    }
                 });
             }
             Happening::Start { machine } => self.start(machine),
@@ -307,7 +302,14 @@ impl World {
             self.failure.get_or_insert(what);
         }
         let core = &self.machines[machine].process.as_ref().expect("just seen").core;
-        self.trace.status(machine, core.status(), core.is_primary(), core.view(), core.head().0, core.commit());
+        self.trace.status(
+            machine,
+            core.status(),
+            core.is_primary(),
+            core.view(),
+            core.head().0,
+            core.commit(),
+        );
         self.machines[machine].incarnation = core.durable_superblock().incarnation;
     }
 
@@ -342,7 +344,10 @@ impl World {
                     });
                 }
                 Effect::Reclaim { through } => {
-                    self.io(machine, "reclaim", 0, |process| process.wal.reclaim(through).map(|()| Done::Nothing));
+                    self.io(machine, "reclaim", 0, |process| {
+                        process.wal.reclaim(through);
+                        Ok(Done::Nothing)
+                    });
                 }
                 Effect::FlushCheckpoint => self.flush(machine),
                 Effect::Halt(halt) => return self.halted(machine, halt),
@@ -355,7 +360,12 @@ impl World {
         self.coverage.mark(format!("{event:?}"));
         let noisy = matches!(
             event,
-            CoreEvent::PipelineFull | CoreEvent::ReadIndexConfirmed | CoreEvent::ReadWaitedForApply | CoreEvent::Throttled | CoreEvent::WalFull | CoreEvent::CheckpointWaited
+            CoreEvent::PipelineFull
+                | CoreEvent::ReadIndexConfirmed
+                | CoreEvent::ReadWaitedForApply
+                | CoreEvent::Throttled
+                | CoreEvent::WalFull
+                | CoreEvent::CheckpointWaited
         );
         if !noisy {
             self.trace.note(self.now, Some(machine), &format!("{event:?}"));
@@ -394,8 +404,8 @@ impl World {
     }
 
     fn flush(&mut self, machine: usize) {
-        self.io(machine, "flush", 3_000, |process| match process.flush() {
-            Some(job) => job.run().map(Done::Flushed),
+        self.io(machine, "flush", 3_000, |process| match process.flush_job() {
+            Some(job) => job.run().map(Done::Flushed).map_err(std::io::Error::other),
             None => Ok(Done::Nothing),
         });
     }
@@ -480,6 +490,12 @@ impl World {
                 self.machines[machine].crash();
                 self.schedule(300_000, Happening::Start { machine });
             }
+            Err(StartFailure::TablesLost) => {
+                self.coverage.mark("tables lost");
+                self.trace.note(now, Some(machine), "finds its tables damaged");
+                self.machines[machine].crash();
+                self.schedule(100_000, Happening::Start { machine });
+            }
             Err(StartFailure::NoSuperblock) => self.replace(machine),
         }
     }
@@ -541,7 +557,7 @@ impl World {
                     self.failure.get_or_insert(what);
                 }
                 for (query, applied, answer) in self.clients.take_answers() {
-                    self.oracles.on_answer(query, applied, &answer);
+                    self.oracles.on_answer(query, applied, answer);
                 }
                 for (to, message) in sends {
                     self.send(to, &message);
@@ -553,7 +569,8 @@ impl World {
     /// The troubles end. In liveness mode only for a random core; the rest stays as broken as it is.
     pub fn heal(&mut self) {
         self.trace.note(self.now, None, "the troubles end");
-        let outside = if self.options.mode == Mode::Liveness { self.choose_outside() } else { BTreeSet::new() };
+        let outside =
+            if self.options.mode == Mode::Liveness { self.choose_outside() } else { BTreeSet::new() };
         self.network.calm();
         self.network.mend_all();
         self.nemesis.end(&outside);
@@ -644,7 +661,7 @@ enum Done {
     Superblock,
     Group(Vec<(Op, Checksum)>),
     Read(Op, Checksum, Option<Entry>),
-    Flushed(Flushed<SimulatedDisk>),
+    Flushed(Flushed),
 }
 
 /// The judges run without planted bugs.

@@ -10,7 +10,9 @@ pub use codec::{FRAME_HEADER_SIZE, FRAME_PREFIX_SIZE, MESSAGE_SIZE_MAX};
 use crate::entry::{Entry, EntryHeader, Request};
 use crate::state::Reply;
 use crate::tables::{Checkpoint, RangeSummary, Row};
-use crate::types::{Checksum, ClusterId, Epoch, Incarnation, Nonce, Op, Peer, REPLICAS_MAX, Release, View};
+use crate::types::{
+    Checksum, ClusterId, Epoch, Incarnation, Nonce, Op, Peer, REPLICAS_MAX, Release, Timestamp, View,
+};
 
 /// The most slots of a vote: `pipeline_max` is at most eight.
 pub const VOTE_SLOTS_MAX: usize = 9;
@@ -78,11 +80,11 @@ pub enum Body {
         head_name: Checksum,
         sequence: u64,
     },
-    /// "I have promised nothing later than this view": answers a `Commit` by its sequence.
+    /// "I have promised nothing later than this view": answers a `Commit` by its sequence, and tells
+    /// the sender's wall clock.
     CommitOk {
         sequence: u64,
-        head: Op,
-        commit: Op,
+        clock: Timestamp,
     },
 
     // View change.

@@ -80,7 +80,7 @@ impl Membership {
         let mut membership = Membership { incarnations: applied.incarnations, ..Membership::default() };
         for kept in &mut membership.rejoins {
             *kept = input.list(24, "membership.rejoins", |input| {
-                Ok((Nonce::new(input.u128("rejoin.nonce")?), Op::new(input.u64("rejoin.op")?)))
+                Ok((Nonce::new(input.u128("rejoin.nonce")?), input.op("rejoin.op")?))
             })?;
         }
         if input.remaining() > 0 {

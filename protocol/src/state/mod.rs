@@ -11,10 +11,12 @@ mod sessions;
 
 use bytes::Bytes;
 
-pub use reply::{Outcome, Refusal, Reply};
+pub use reply::{Outcome, REASON_SIZE_MAX, Refusal, Reply};
 pub(crate) use reply::{decode_reason, encode_reason};
+pub(crate) use session::Session;
 pub use sessions::{Admission, SessionFacts, Sessions};
 
+use crate::canary::{Canary, planted};
 use crate::config::Limits;
 use crate::entry::{Entry, EntryHeader, Operation, Request};
 use crate::machine::{Context, Invalid, Machine, QueryContext};
@@ -118,7 +120,9 @@ impl<M: Machine, T: ReplicaTables> State<M, T> {
 
     /// Lets the tables freeze the state as of the applied entry.
     pub fn freeze(&mut self) {
-        self.sessions.save(&mut self.tables);
+        if !planted(Canary::SessionsForgotten) {
+            self.sessions.save(&mut self.tables);
+        }
         self.membership.save(&mut self.tables, &self.applied);
         self.tables.freeze(&self.applied);
     }
@@ -129,6 +133,8 @@ impl<M: Machine, T: ReplicaTables> State<M, T> {
     fn apply_request(&mut self, request: &Request, place: Place) -> Result<Reply, TableFault> {
         match self.sessions.check(request) {
             Admission::New => {}
+            _ if planted(Canary::RetryPreparedTwice)
+                && matches!(request.operation, Operation::Machine(_)) => {}
             Admission::Answered(first) => return Ok(first),
             Admission::OutsideWindow => return Ok(refused(request, place, Refusal::OutsideWindow)),
             Admission::SessionGone => return Ok(refused(request, place, Refusal::SessionGone)),

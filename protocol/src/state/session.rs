@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 
 use super::{Outcome, Reply, SessionFacts, reply};
 use crate::codec::{DecodeError, Decoder, Encoder};
+use crate::config::Limits;
 use crate::entry::Request;
 use crate::types::{ClientId, Op, RequestNumber, SessionId, Timestamp};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Session {
+pub(crate) struct Session {
     pub(super) client: ClientId,
     /// The client has the replies to all requests below: they are forgotten, and no request so old
     /// is ever executed.
@@ -86,6 +87,12 @@ impl Session {
         assert!(before.is_none(), "a request is executed once");
     }
 
+    /// The size of the largest row. A donor sends a row in one message.
+    pub(crate) const fn row_size_max(limits: &Limits) -> u64 {
+        let reply_size_max = 8 + 8 + 1 + 4 + limits.reply_bytes_max as u64;
+        1 + 16 + 5 * 8 + 4 + limits.session_window.saturating_mul(reply_size_max)
+    }
+
     pub(super) fn encode(&self, out: &mut Encoder) {
         out.u8(Session::VERSION);
         out.u128(self.client.get());
@@ -108,19 +115,18 @@ impl Session {
         }
         let mut session = Session {
             client: ClientId::new(input.u128("session.client")?),
-            low: RequestNumber::new(input.u64("session.low")?),
+            low: input.request_number("session.low")?,
             replies: BTreeMap::new(),
-            active_op: Op::new(input.u64("session.active_op")?),
+            active_op: input.op("session.active_op")?,
             active_at: Timestamp::new(input.u64("session.active_at")?),
             facts: SessionFacts {
                 oldest_live_upload: input.u64("session.oldest_live_upload")?,
-                oldest_read: Op::new(input.u64("session.oldest_read")?),
+                oldest_read: input.op("session.oldest_read")?,
             },
         };
         for _ in 0..input.count(17, "session.replies")? {
-            let number = RequestNumber::new(input.u64("session.number")?);
-            let reply =
-                KeptReply { op: Op::new(input.u64("session.reply_op")?), outcome: Outcome::decode(input)? };
+            let number = input.request_number("session.number")?;
+            let reply = KeptReply { op: input.op("session.reply_op")?, outcome: Outcome::decode(input)? };
             let ascending = session.replies.last_key_value().is_none_or(|(last, _)| *last < number);
             if number < session.low || !ascending {
                 return Err(DecodeError::Invalid("session.number"));

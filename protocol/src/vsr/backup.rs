@@ -50,8 +50,12 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         self.wanted.view = view;
         self.wanted.log_view = view;
         self.wanted.vote = None;
-        let keep: Vec<_> =
-            self.log.slots().filter(|slot| slot.header.op <= self.commit).map(|slot| slot.header.clone()).collect();
+        let keep: Vec<_> = self
+            .log
+            .slots()
+            .filter(|slot| slot.header.op <= self.commit)
+            .map(|slot| slot.header.clone())
+            .collect();
         if !keep.is_empty() {
             self.wanted.suffix = keep[keep.len().saturating_sub(2)..].to_vec();
             self.log.replace(keep);
@@ -147,13 +151,18 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             return self.diverged(format!("op {commit} was committed with another name"));
         }
         let suspect_at = self.after(self.config.timeouts.suspicion_ms);
+        let starvation_ms = self.config.timeouts.starvation_ms;
         let Status::Backup(backup) = &mut self.status else { return };
         if sequence > backup.heartbeat {
             backup.heartbeat = sequence;
             backup.suspect_at = suspect_at;
             // An acknowledgement may have been lost: derive it again.
             backup.acknowledged = Op::ZERO;
-            self.candidate = None;
+            // A primary that is heard but does not hear stays under suspicion.
+            let starved = backup.starving.values().any(|(_, since)| self.now.since(*since) > starvation_ms);
+            if !starved {
+                self.candidate = None;
+            }
             self.fruitless_views = 0;
         }
         self.commit = self.commit.max(commit);
@@ -161,7 +170,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             self.repair.catch_up(head.0, head.1);
         }
         if self.durable.view == self.wanted.view {
-            let body = Body::CommitOk { sequence, head: self.log.head_op(), commit: self.commit };
+            let body = Body::CommitOk { sequence, clock: self.clock };
             self.send(from, body);
         }
     }

@@ -97,8 +97,10 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         let known = self.roots.entry(op).or_default();
         known.retain(|(replica, _)| *replica != from);
         known.push((from, checkpoint));
-        let mine = known.iter().find(|(replica, _)| *replica == self.config.replica).map(|(_, mine)| mine.clone());
-        let others = known.iter().filter(|(_, theirs)| mine.as_ref().is_some_and(|mine| mine != theirs)).count();
+        let mine =
+            known.iter().find(|(replica, _)| *replica == self.config.replica).map(|(_, mine)| mine.clone());
+        let others =
+            known.iter().filter(|(_, theirs)| mine.as_ref().is_some_and(|mine| mine != theirs)).count();
         let enough = self.config.quorums.replication.min(self.config.quorums.replica_count - 1);
         if others > 0 && others >= enough {
             self.diverged(format!("the state at checkpoint {op} differs from that of {others} replicas"));

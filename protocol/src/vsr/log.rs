@@ -9,7 +9,7 @@ use crate::wal::{WalRecord, WalScan};
 
 /// What is known of an entry's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyState {
+pub(super) enum BodyState {
     /// In the WAL, or covered by the durable checkpoint.
     Durable,
     /// On its way into the WAL.
@@ -21,15 +21,15 @@ pub enum BodyState {
 }
 
 #[derive(Clone, Debug)]
-pub struct Slot {
-    pub header: EntryHeader,
-    pub name: Checksum,
-    pub body: BodyState,
+pub(super) struct Slot {
+    pub(super) header: EntryHeader,
+    pub(super) name: Checksum,
+    pub(super) body: BodyState,
 }
 
 /// Entries of the WAL by op and name, whether they belong to the log or not.
 #[derive(Default)]
-pub struct WalIndex {
+pub(super) struct WalIndex {
     known: BTreeMap<(Op, Checksum), bool>,
     writing: BTreeSet<(Op, Checksum)>,
     /// Up to here, absence from the WAL proves nothing: a damaged place may have held it.
@@ -37,7 +37,7 @@ pub struct WalIndex {
 }
 
 impl WalIndex {
-    pub fn new(scan: &WalScan) -> WalIndex {
+    pub(super) fn new(scan: &WalScan) -> WalIndex {
         let known = scan.records.iter().map(|record| ((record.header.op, record.name), record.present));
         WalIndex {
             known: known.collect(),
@@ -59,11 +59,11 @@ impl WalIndex {
     }
 
     /// The head was learned from a primary: later entries cannot have been acknowledged before.
-    pub fn certain_above(&mut self, op: Op) {
+    pub(super) fn certain_above(&mut self, op: Op) {
         self.uncertain_through = self.uncertain_through.min(op);
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.known.len() + self.writing.len()
     }
 }
@@ -71,9 +71,9 @@ impl WalIndex {
 /// The log. Invariant: never empty, contiguous, each slot's header names the one before as its parent.
 ///
 /// The first slot may be a mere anchor: an entry that the durable checkpoint covers and that the WAL
-/// was allowed to forget. If the first slot lies above the applied op plus one, headers are missing
+/// was allowed to forget. If the first slot lies above the checkpoint plus one, headers are missing
 /// in between; they are fetched downwards by the parent's name.
-pub struct Log {
+pub(super) struct Log {
     slots: VecDeque<Slot>,
     wal: WalIndex,
     /// Bodies in memory: everything not yet applied, and as much of the rest as the budget allows.
@@ -90,7 +90,7 @@ const BODIES_BYTES_MAX: usize = 8 << 20;
 
 impl Log {
     /// Begins with `headers` (ascending, contiguous, not empty) above a durable checkpoint.
-    pub fn new(headers: Vec<EntryHeader>, wal: WalIndex, checkpoint: Op) -> Log {
+    pub(super) fn new(headers: Vec<EntryHeader>, wal: WalIndex, checkpoint: Op) -> Log {
         let mut log = Log {
             slots: VecDeque::new(),
             wal,
@@ -103,39 +103,44 @@ impl Log {
         log
     }
 
-    pub fn first(&self) -> &Slot {
+    pub(super) fn checkpoint(&self) -> Op {
+        self.checkpoint
+    }
+
+    pub(super) fn first(&self) -> &Slot {
         self.slots.front().expect("the log is never empty")
     }
 
-    pub fn head(&self) -> &Slot {
+    pub(super) fn head(&self) -> &Slot {
         self.slots.back().expect("the log is never empty")
     }
 
-    pub fn head_op(&self) -> Op {
+    pub(super) fn head_op(&self) -> Op {
         self.head().header.op
     }
 
     fn index(&self, op: Op) -> Option<usize> {
-        let offset = op.get().checked_sub(self.first().header.op.get())?;
+        let first = self.slots.front()?;
+        let offset = op.get().checked_sub(first.header.op.get())?;
         usize::try_from(offset).ok().filter(|index| *index < self.slots.len())
     }
 
-    pub fn slot(&self, op: Op) -> Option<&Slot> {
+    pub(super) fn slot(&self, op: Op) -> Option<&Slot> {
         self.index(op).map(|index| &self.slots[index])
     }
 
-    pub fn slots(&self) -> impl DoubleEndedIterator<Item = &Slot> {
+    pub(super) fn slots(&self) -> impl DoubleEndedIterator<Item = &Slot> {
         self.slots.iter()
     }
 
     /// The newest `count` headers at most.
-    pub fn newest(&self, count: usize) -> Vec<EntryHeader> {
+    pub(super) fn newest(&self, count: usize) -> Vec<EntryHeader> {
         let skip = self.slots.len().saturating_sub(count);
         self.slots.iter().skip(skip).map(|slot| slot.header.clone()).collect()
     }
 
     /// What a vote says about the newest `count` entries.
-    pub fn vote_slots(&self, count: usize) -> Vec<VoteSlot> {
+    pub(super) fn vote_slots(&self, count: usize) -> Vec<VoteSlot> {
         let skip = self.slots.len().saturating_sub(count);
         let state = |slot: &Slot| match slot.body {
             _ if slot.header.op <= self.checkpoint => SlotState::Present,
@@ -159,7 +164,7 @@ impl Log {
     }
 
     /// Appends the next header.
-    pub fn append(&mut self, header: EntryHeader) {
+    pub(super) fn append(&mut self, header: EntryHeader) {
         assert_eq!(header.op, self.head_op().next());
         assert_eq!(header.parent, self.head().name);
         let slot = self.make_slot(header);
@@ -169,7 +174,7 @@ impl Log {
 
     /// Makes `headers` the end of the log: what lies above or contradicts them is cut off, what lies
     /// below stays if it connects. Returns whether the old end was cut.
-    pub fn replace(&mut self, headers: Vec<EntryHeader>) -> bool {
+    pub(super) fn replace(&mut self, headers: Vec<EntryHeader>) -> bool {
         let lowest = headers.first().expect("a log is never empty").clone();
         let connected = match self.slot(lowest.op.previous()) {
             Some(below) => lowest.op > Op::ZERO && below.name == lowest.parent,
@@ -196,7 +201,7 @@ impl Log {
     }
 
     /// Puts headers below the first one. They must connect.
-    pub fn prepend(&mut self, headers: Vec<EntryHeader>) {
+    pub(super) fn prepend(&mut self, headers: Vec<EntryHeader>) {
         for header in headers.into_iter().rev() {
             assert_eq!(header.op.next(), self.first().header.op);
             let slot = self.make_slot(header);
@@ -220,7 +225,7 @@ impl Log {
     }
 
     /// The highest op up to which everything above the checkpoint is contiguous and durable.
-    pub fn durable_through(&self) -> Op {
+    pub(super) fn durable_through(&self) -> Op {
         self.durable_through.max(self.checkpoint).min(self.head_op())
     }
 
@@ -235,7 +240,7 @@ impl Log {
     }
 
     /// Entries above the durable prefix whose body must be fetched, lowest first.
-    pub fn wanted(&self) -> impl Iterator<Item = &Slot> {
+    pub(super) fn wanted(&self) -> impl Iterator<Item = &Slot> {
         let from = self.durable_through().next();
         let skip = usize::try_from(from.since(self.first().header.op)).unwrap_or(usize::MAX);
         self.slots
@@ -245,18 +250,18 @@ impl Log {
     }
 
     /// The body is known; it is not necessarily durable.
-    pub fn keep_body(&mut self, entry: &Entry) {
+    pub(super) fn keep_body(&mut self, entry: &Entry) {
         if self.bodies.insert(entry.op(), entry.clone()).is_none() {
             self.bodies_bytes += entry.encoded_size();
         }
     }
 
-    pub fn body(&self, op: Op, name: Checksum) -> Option<&Entry> {
+    pub(super) fn body(&self, op: Op, name: Checksum) -> Option<&Entry> {
         self.bodies.get(&op).filter(|entry| entry.name == name)
     }
 
     /// Bodies that are applied and durable leave memory, oldest first, beyond the budget.
-    pub fn shed_bodies(&mut self, applied: Op) {
+    pub(super) fn shed_bodies(&mut self, applied: Op) {
         while self.bodies_bytes > BODIES_BYTES_MAX {
             let Some((op, _)) = self.bodies.first_key_value() else { break };
             let op = *op;
@@ -269,29 +274,29 @@ impl Log {
     }
 
     /// The body is handed to the WAL.
-    pub fn on_writing(&mut self, op: Op, name: Checksum) {
+    pub(super) fn on_writing(&mut self, op: Op, name: Checksum) {
         self.wal.writing.insert((op, name));
         self.set_body(op, name, BodyState::Writing);
     }
 
-    pub fn is_writing(&self) -> bool {
+    pub(super) fn is_writing(&self) -> bool {
         !self.wal.writing.is_empty()
     }
 
     /// The WAL holds body and stub.
-    pub fn on_appended(&mut self, op: Op, name: Checksum) {
+    pub(super) fn on_appended(&mut self, op: Op, name: Checksum) {
         self.wal.writing.remove(&(op, name));
         self.wal.known.insert((op, name), true);
         self.set_body(op, name, BodyState::Durable);
         self.advance_durable();
     }
 
-    pub fn in_wal(&self, op: Op, name: Checksum) -> bool {
+    pub(super) fn in_wal(&self, op: Op, name: Checksum) -> bool {
         self.wal.known.get(&(op, name)) == Some(&true)
     }
 
     /// The WAL could not produce an entry that it held: the entry must be fetched again.
-    pub fn on_rotten(&mut self, op: Op, name: Checksum) {
+    pub(super) fn on_rotten(&mut self, op: Op, name: Checksum) {
         self.wal.known.insert((op, name), false);
         self.set_body(op, name, BodyState::Faulty);
         if op > self.checkpoint && self.slot(op).is_some_and(|slot| slot.name == name) {
@@ -311,17 +316,17 @@ impl Log {
         }
     }
 
-    pub fn wal_index(&mut self) -> &mut WalIndex {
+    pub(super) fn wal_index(&mut self) -> &mut WalIndex {
         &mut self.wal
     }
 
     /// So many entries of memory: headers and the WAL's index.
-    pub fn entries_known(&self) -> usize {
+    pub(super) fn entries_known(&self) -> usize {
         self.slots.len() + self.wal.len()
     }
 
     /// A checkpoint is durable: what it covers needs no body any more.
-    pub fn on_checkpoint(&mut self, op: Op) {
+    pub(super) fn on_checkpoint(&mut self, op: Op) {
         self.checkpoint = self.checkpoint.max(op);
         for slot in self.slots.iter_mut().take_while(|slot| slot.header.op <= op) {
             slot.body = BodyState::Durable;
@@ -330,7 +335,7 @@ impl Log {
     }
 
     /// Forgets everything below `op`, which stays as the anchor.
-    pub fn forget_below(&mut self, op: Op) {
+    pub(super) fn forget_below(&mut self, op: Op) {
         assert!(op <= self.checkpoint);
         while self.slots.len() > 1 && self.first().header.op < op {
             self.slots.pop_front();
@@ -343,7 +348,7 @@ impl Log {
 
     /// The state jumped to `checkpoint`: the log above stays if it follows from it.
     /// Returns whether it did.
-    pub fn anchor(&mut self, checkpoint: &EntryHeader) -> bool {
+    pub(super) fn anchor(&mut self, checkpoint: &EntryHeader) -> bool {
         let name = checkpoint.name();
         let connects = match self.slot(checkpoint.op) {
             Some(slot) => slot.name == name,
@@ -375,7 +380,7 @@ impl Log {
 
 /// The log as the superblock and the WAL together tell it: the newest entry of the installed view
 /// and its ancestors, as far as they are known.
-pub fn recover_headers(
+pub(super) fn recover_headers(
     suffix: &[EntryHeader],
     log_view: crate::types::View,
     checkpoint: &EntryHeader,
@@ -399,11 +404,8 @@ pub fn recover_headers(
 
     let mut headers = vec![newest.clone()];
     let mut below = newest;
-    while let Some(parent) = below
-        .op
-        .get()
-        .checked_sub(1)
-        .and_then(|op| by_name.get(&(Op::new(op), below.parent)))
+    while let Some(parent) =
+        below.op.get().checked_sub(1).and_then(|op| by_name.get(&(Op::new(op), below.parent)))
     {
         headers.push((*parent).clone());
         below = parent;

@@ -37,7 +37,7 @@ use crate::state::State;
 use crate::superblock::Superblock;
 use crate::tables::{Checkpoint, ReplicaTables};
 use crate::types::{
-    Checksum, ClientId, Incarnation, Nonce, Op, Peer, REPLICAS_MAX, RELEASE, ReplicaId, Tick, Timestamp, View,
+    Checksum, ClientId, Incarnation, Nonce, Op, Peer, RELEASE, REPLICAS_MAX, ReplicaId, Tick, Timestamp, View,
 };
 use log::Log;
 use peers::Peers;
@@ -200,7 +200,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
                 Body::Commit { commit, name, head, head_name, sequence } => {
                     self.on_commit(from, view, commit, name, (head, head_name), sequence);
                 }
-                Body::CommitOk { sequence, .. } => self.on_commit_ok(from, view, sequence),
+                Body::CommitOk { sequence, clock } => self.on_commit_ok(from, view, sequence, clock),
                 Body::StartViewChange { candidate } => self.on_start_view_change(from, view, candidate),
                 Body::DoViewChange(vote) => self.on_do_view_change(from, message.incarnation, vote),
                 Body::StartView(start) => self.on_start_view(from, view, start),
@@ -215,10 +215,14 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
                     self.on_manifest(from, checkpoint, after, ranges, last);
                 }
                 Body::GetRows { op, start, end, after } => self.on_get_rows(from, op, start, end, after),
-                Body::Rows { op, start, after, rows, last } => self.on_rows(from, op, start, after, rows, last),
+                Body::Rows { op, start, after, rows, last } => {
+                    self.on_rows(from, op, start, after, rows, last)
+                }
                 Body::SnapshotGone { op } => self.on_snapshot_gone(from, op),
                 Body::RejoinAsk { nonce } => self.on_rejoin_ask(from, nonce),
-                Body::RejoinChallenge { nonce, challenge } => self.on_rejoin_challenge(from, nonce, challenge),
+                Body::RejoinChallenge { nonce, challenge } => {
+                    self.on_rejoin_challenge(from, nonce, challenge)
+                }
                 Body::RejoinAnswer { nonce, challenge } => self.on_rejoin_answer(from, nonce, challenge),
                 Body::RejoinGranted { nonce, op } => self.on_rejoin_granted(view, nonce, op),
                 // What only clients send or receive.
@@ -243,7 +247,9 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
 
     /// Does everything that the facts allow. Called after every input.
     fn settle(&mut self) {
-        if self.durable.amnesiac.is_none() && self.durable.incarnation < self.incarnations()[self.me().index()] {
+        if self.durable.amnesiac.is_none()
+            && self.durable.incarnation < self.incarnations()[self.me().index()]
+        {
             return self.diverged("this disk was replaced by another one, which rejoined".into());
         }
         self.settle_view_change();
@@ -341,7 +347,8 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     }
 
     fn others(&self) -> Vec<ReplicaId> {
-        let count = u8::try_from(self.config.quorums.replica_count).expect("there are at most seven replicas");
+        let count =
+            u8::try_from(self.config.quorums.replica_count).expect("there are at most seven replicas");
         (0..count).map(ReplicaId::new).filter(|id| *id != self.me()).collect()
     }
 
@@ -424,6 +431,11 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     /// Everything in the log up to here is durable here, or part of the durable checkpoint.
     pub fn durable_through(&self) -> Op {
         self.log.durable_through()
+    }
+
+    /// Headers and WAL index entries in memory: bounded by the WAL's capacity.
+    pub fn entries_known(&self) -> usize {
+        self.log.entries_known()
     }
 
     pub fn state(&self) -> &State<M, T> {

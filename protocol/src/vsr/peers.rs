@@ -1,7 +1,7 @@
 //! What is known of the other replicas: hints from the headers of their messages.
 
 use crate::message::Message;
-use crate::types::{Incarnation, Op, REPLICAS_MAX, ReplicaId, Tick, View};
+use crate::types::{Incarnation, Op, REPLICAS_MAX, ReplicaId, Tick, Timestamp, View};
 
 #[derive(Clone, Copy, Default)]
 pub(super) struct PeerFacts {
@@ -13,6 +13,9 @@ pub(super) struct PeerFacts {
     /// The view that it wishes for, and when it said so.
     pub candidate: View,
     pub candidate_at: Tick,
+    /// How far its wall clock was ahead of ours, in microseconds, and when.
+    clock_ahead: i64,
+    clock_at: Tick,
 }
 
 #[derive(Default)]
@@ -38,6 +41,29 @@ impl Peers {
         // A late message is an older truth: a durable checkpoint never falls. The floor may.
         facts.checkpoint = facts.checkpoint.max(message.checkpoint);
         facts.floor = message.floor;
+    }
+
+    pub(super) fn tells_time(&mut self, from: ReplicaId, theirs: Timestamp, ours: Timestamp, now: Tick) {
+        let facts = &mut self.facts[from.index()];
+        let difference = i128::from(theirs.get()) - i128::from(ours.get());
+        facts.clock_ahead =
+            i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX });
+        facts.clock_at = now;
+    }
+
+    /// The own clock, corrected to the median of all clocks heard of since `since`: one wrong clock
+    /// among three moves nothing, be it our own.
+    pub(super) fn median_clock(&self, ours: Timestamp, since: Tick) -> Timestamp {
+        let mut ahead: Vec<i64> = self
+            .facts
+            .iter()
+            .filter(|facts| facts.clock_at >= since && facts.known)
+            .map(|facts| facts.clock_ahead)
+            .collect();
+        ahead.push(0);
+        ahead.sort_unstable();
+        let median = ahead[(ahead.len() - 1) / 2];
+        Timestamp::new(ours.get().saturating_add_signed(median))
     }
 
     pub(super) fn wishes(&mut self, from: ReplicaId, candidate: View, now: Tick) {

@@ -1,6 +1,6 @@
 //! The primary: admits requests, orders them, counts acknowledgements, answers.
 
-use super::status::{Primary, RequestKey, Status, request_key};
+use super::status::{Primary, Question, RequestKey, Status, request_key};
 use super::*;
 use crate::codec::Encoder;
 use crate::entry::{EntryHeader, Operation, Request};
@@ -73,8 +73,16 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         if let Err(refusal) = self.check_request(&request) {
             return self.refuse(&request, refusal);
         }
-        if self.answer_retry(&request) {
-            return;
+        match self.standing(&request) {
+            Admission::New => {}
+            Admission::Answered(reply) => return self.repeat(reply),
+            // True of this replica's table; whether it is true, a quorum must confirm first.
+            Admission::OutsideWindow | Admission::SessionGone => {
+                if !self.ask_when_confirmed(Question::Standing(request.clone())) {
+                    self.refuse(&request, Refusal::Busy);
+                }
+                return;
+            }
         }
         let limits = self.config.limits;
         let key = request_key(&request);
@@ -107,31 +115,31 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             }
             Operation::Register | Operation::Keepalive { .. } | Operation::Close => {}
         }
-        if request.deadline < self.clock { Err(Refusal::DeadlinePassed) } else { Ok(()) }
+        Ok(())
     }
 
-    /// Answers from the table what was executed before. True if there is nothing left to do.
-    fn answer_retry(&mut self, request: &Request) -> bool {
+    /// What the table says of a request. A deadline that has passed is not looked at: only the log
+    /// can tell whether an earlier copy of the request took effect.
+    fn standing(&self, request: &Request) -> Admission {
         if planted(Canary::RetryPreparedTwice) {
-            return false;
+            return Admission::New;
         }
-        match self.state.sessions().check(request) {
-            Admission::New => false,
-            // A new primary's table is complete only once it has applied what it inherited.
-            _ if !self.inheritance_is_applied() => false,
-            Admission::Answered(reply) => {
-                self.event(Event::RequestDuplicateAnswered);
-                self.send_client(request.client, Body::Reply(reply));
-                true
-            }
-            Admission::OutsideWindow => {
-                self.refuse(request, Refusal::OutsideWindow);
-                true
-            }
-            Admission::SessionGone => {
-                self.refuse(request, Refusal::SessionGone);
-                true
-            }
+        self.state.sessions().check(request)
+    }
+
+    fn repeat(&mut self, reply: Reply) {
+        self.event(Event::RequestDuplicateAnswered);
+        self.send_client(reply.client, Body::Reply(reply));
+    }
+
+    /// The table's verdict on a request, confirmed.
+    pub(super) fn tell_standing(&mut self, request: &Request) {
+        match self.standing(request) {
+            // Its session was only now learned of. The client will send it again.
+            Admission::New => {}
+            Admission::Answered(reply) => self.repeat(reply),
+            Admission::OutsideWindow => self.refuse(request, Refusal::OutsideWindow),
+            Admission::SessionGone => self.refuse(request, Refusal::SessionGone),
         }
     }
 
@@ -146,12 +154,21 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         self.send_client(request.client, Body::Reply(reply));
     }
 
+    /// Cluster time, before the log makes it strictly increasing: the median of the voters' clocks, so
+    /// that a single clock that runs or jumps ahead cannot age everybody's requests.
+    fn cluster_clock(&self) -> Timestamp {
+        let recent = self.now.minus(4 * self.config.timeouts.abdication_ms);
+        self.peers.median_clock(self.clock, recent.max(Tick::new(1)))
+    }
+
     pub(super) fn inheritance_is_applied(&self) -> bool {
         matches!(&self.status, Status::Primary(primary) if self.applied() >= primary.inherited)
     }
 
     pub(super) fn settle_primary(&mut self) {
-        if !self.is_primary() || !self.view_is_durable() || !self.inheritance_is_applied() {
+        // Nothing is stamped before the others have told their clocks.
+        let unheard = self.confirmed() == 0;
+        if !self.is_primary() || unheard || !self.view_is_durable() || !self.inheritance_is_applied() {
             return;
         }
         while self.may_prepare() {
@@ -190,7 +207,8 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             return self.applied() == head;
         }
         // What arrives while the disk is busy becomes the next batch.
-        let full = primary.queue.len() >= limits.batch_requests_max || primary.queue_bytes >= limits.batch_bytes_max;
+        let full =
+            primary.queue.len() >= limits.batch_requests_max || primary.queue_bytes >= limits.batch_bytes_max;
         if self.log.is_writing() && !full {
             return false;
         }
@@ -252,13 +270,9 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             }
             let request = primary.queue.pop_front().expect("it was just seen");
             primary.queue_bytes -= size;
-            let own = request.client == ClientId::ZERO;
-            let late = request.deadline < self.clock;
-            if !own && (late || self.answer_retry(&request)) {
+            if let Admission::Answered(reply) = self.standing(&request) {
                 self.settle_request(&request_key(&request));
-                if late {
-                    self.refuse(&request, Refusal::DeadlinePassed);
-                }
+                self.repeat(reply);
                 continue;
             }
             bytes += size;
@@ -298,7 +312,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             view: self.view(),
             op,
             parent: parent.name,
-            timestamp: earliest.max(self.clock),
+            timestamp: earliest.max(self.cluster_clock()),
             incarnations,
             request_count: u32::try_from(requests.len()).expect("batches are bounded"),
             body_size: u32::try_from(body.len()).expect("batches are bounded"),
@@ -401,7 +415,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     }
 
     fn propose_expiry(&mut self) {
-        let sessions = self.state.sessions().idle(self.clock);
+        let sessions = self.state.sessions().idle(self.cluster_clock());
         if sessions.is_empty() || !self.inheritance_is_applied() {
             return;
         }

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::status::{PendingRead, Status};
+use super::status::{PendingRead, Question, Status};
 use super::*;
 use crate::machine::Invalid;
 use crate::message::QueryAnswer;
@@ -14,27 +14,37 @@ const READS_MAX: usize = 1_024;
 
 impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     pub(super) fn on_query(&mut self, client: ClientId, number: u64, query: Bytes) {
+        if !self.is_primary() {
+            return self.answer_query(client, number, QueryAnswer::Elsewhere);
+        }
+        if !self.ask_when_confirmed(Question::Query { client, number, query }) {
+            self.answer_query(client, number, QueryAnswer::Busy);
+        }
+    }
+
+    /// Answers the question as of now or later, once a quorum has confirmed this primary after now.
+    /// False if there is no room.
+    pub(super) fn ask_when_confirmed(&mut self, question: Question) -> bool {
         let confirmed = self.confirmed();
         let commit = self.commit;
-        let Status::Primary(primary) = &mut self.status else {
-            return self.answer_query(client, number, QueryAnswer::Elsewhere);
-        };
+        let Status::Primary(primary) = &mut self.status else { return false };
         if primary.reads.len() >= READS_MAX {
-            return self.answer_query(client, number, QueryAnswer::Busy);
+            return false;
         }
         // What the old primary acknowledged is somewhere in the inherited log (P112).
         let index =
             if planted(Canary::ReadsBeforeInheritance) { Op::ZERO } else { commit.max(primary.inherited) };
         let sequence = primary.sequence + 1;
-        primary.reads.push_back(PendingRead { client, number, query, index, sequence });
+        primary.reads.push_back(PendingRead { question, index, sequence });
         // No round is under way: begin one. Otherwise the next one gathers all newcomers.
         if confirmed >= primary.sequence {
             self.beat();
         }
+        true
     }
 
     /// The newest heartbeat that a confirmation quorum, this replica included, has answered.
-    fn confirmed(&self) -> u64 {
+    pub(super) fn confirmed(&self) -> u64 {
         let Status::Primary(primary) = &self.status else { return 0 };
         let me = self.config.replica.index();
         let mut answers: Vec<u64> = (0..self.config.quorums.replica_count)
@@ -44,10 +54,11 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         answers[self.config.quorums.confirmation - 1]
     }
 
-    pub(super) fn on_commit_ok(&mut self, from: ReplicaId, view: View, sequence: u64) {
+    pub(super) fn on_commit_ok(&mut self, from: ReplicaId, view: View, sequence: u64, clock: Timestamp) {
         if view != self.view() {
             return;
         }
+        self.peers.tells_time(from, clock, self.clock, self.now);
         let Status::Primary(primary) = &mut self.status else { return };
         let answered = &mut primary.answered[from.index()];
         *answered = (*answered).max(sequence.min(primary.sequence));
@@ -78,13 +89,18 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             }
             let read = primary.reads.pop_front().expect("it was just seen");
             self.event(Event::ReadIndexConfirmed);
-            match self.state.query(&read.query) {
-                Ok(Ok(answer)) => self.answer_query(read.client, read.number, QueryAnswer::Done(answer)),
-                Ok(Err(Invalid(why))) => {
-                    self.answer_query(read.client, read.number, QueryAnswer::Invalid(why.into()));
-                }
-                Err(fault) => return self.lose_tables(fault.to_string()),
+            match read.question {
+                Question::Query { client, number, query } => self.execute_query(client, number, &query),
+                Question::Standing(request) => self.tell_standing(&request),
             }
+        }
+    }
+
+    fn execute_query(&mut self, client: ClientId, number: u64, query: &Bytes) {
+        match self.state.query(query) {
+            Ok(Ok(answer)) => self.answer_query(client, number, QueryAnswer::Done(answer)),
+            Ok(Err(Invalid(why))) => self.answer_query(client, number, QueryAnswer::Invalid(why.into())),
+            Err(fault) => self.lose_tables(fault.to_string()),
         }
     }
 
@@ -92,7 +108,10 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     pub(super) fn fail_reads(&mut self) {
         let Status::Primary(primary) = &mut self.status else { return };
         for read in std::mem::take(&mut primary.reads) {
-            self.answer_query(read.client, read.number, QueryAnswer::Elsewhere);
+            // Requests are sent again by their clients.
+            if let Question::Query { client, number, .. } = read.question {
+                self.answer_query(client, number, QueryAnswer::Elsewhere);
+            }
         }
     }
 

@@ -52,7 +52,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             frozen_at: checkpoint.op(),
             announced: superblock_checkpoint,
             state,
-            status: Status::Recovering(Recovering { certain: scan.certain, leave: false, escalate_at: Tick::ZERO }),
+            status: Status::Recovering(Recovering { escalate_at: Tick::ZERO }),
             head_certain: scan.certain,
             peers: Peers::default(),
             repair: Repair::default(),
@@ -85,10 +85,11 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         out.append(&mut self.out);
     }
 
-    /// Lost tables that never held a checkpoint are simply empty: the log tells everything.
+    /// Tables that are behind the superblock were lost. If it names no checkpoint either, they are
+    /// merely empty: the log tells everything.
     fn tables_must_be_fetched(&self) -> bool {
-        let lost = self.wanted.tables_lost && self.durable.checkpoint.op() > Op::ZERO;
-        lost || self.state.tables().syncing().is_some()
+        let tables = self.state.tables();
+        tables.syncing().is_some() || tables.durable().op() < self.durable.checkpoint.op()
     }
 
     fn resume(&mut self) {
@@ -122,8 +123,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         }
         let patience = if leave { 0 } else { self.config.timeouts.suspicion_ms };
         let escalate_at = self.after(patience);
-        self.status =
-            Status::Recovering(Recovering { certain: self.head_certain, leave, escalate_at });
+        self.status = Status::Recovering(Recovering { escalate_at });
         if leave {
             self.wish(self.view().next());
         }

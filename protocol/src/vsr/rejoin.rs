@@ -17,8 +17,13 @@ use crate::message::StartView;
 
 impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     pub(super) fn transition_to_rejoining(&mut self, nonce: Nonce) {
-        self.status =
-            Status::Rejoining(Rejoining { nonce, ask_at: self.now, granted: None, sync: None, learned: None });
+        self.status = Status::Rejoining(Rejoining {
+            nonce,
+            ask_at: self.now,
+            granted: None,
+            sync: None,
+            learned: None,
+        });
     }
 
     pub(super) fn tick_rejoin(&mut self) {
@@ -102,10 +107,8 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         }
         let head = start.headers.last().map_or(Op::ZERO, |header| header.op);
         let applied = self.state.applied();
-        let contradicts = start
-            .headers
-            .iter()
-            .any(|header| header.op == applied.op && header.name() != applied.name());
+        let contradicts =
+            start.headers.iter().any(|header| header.op == applied.op && header.name() != applied.name());
         if view < granted_view || head < op.max(applied.op) || contradicts || rejoining.sync.is_some() {
             return;
         }

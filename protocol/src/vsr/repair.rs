@@ -12,8 +12,10 @@ use crate::entry::EntryHeader;
 const OUTSTANDING_MAX: usize = 8;
 /// Headers in one answer.
 const HEADERS_MAX: u64 = 64;
-/// Fruitless rounds after which the WALs of the peers are taken to have moved on.
+/// Fruitless rounds after which a checkpoint is fetched, if no peer's WAL reaches down far enough.
 const FRUITLESS_ROUNDS_MAX: u32 = 4;
+/// The same, although some peer's WAL begins low enough: it may not reach up far enough, or be deaf.
+const FRUITLESS_ROUNDS_LIMIT: u32 = 20;
 
 #[derive(Default)]
 pub(super) struct Repair {
@@ -44,9 +46,9 @@ impl Repair {
 }
 
 impl<M: Machine, T: ReplicaTables> Replica<M, T> {
-    /// Whether there are ops between what was applied and the lowest known header.
+    /// Whether there are ops between the durable checkpoint and the lowest known header.
     pub(super) fn headers_missing(&self) -> bool {
-        self.log.first().header.op > self.applied().next()
+        self.log.first().header.op > self.log.checkpoint().next()
     }
 
     /// Whether this replica fetches what its log lacks.
@@ -81,7 +83,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         }
         let first = &self.log.first().header;
         let (low, high, name) = if self.headers_missing() {
-            (self.applied().next(), first.op.previous(), first.parent)
+            (self.log.checkpoint().next(), first.op.previous(), first.parent)
         } else if let Some(lowest) = self.repair.ahead.front() {
             (head.next(), lowest.op.previous(), lowest.parent)
         } else if let Some((op, name)) = self.repair.target {
@@ -128,7 +130,8 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         if count == 0 {
             return None;
         }
-        let chosen = usize::try_from(self.random.next_u64() % count).expect("there are at most seven replicas");
+        let chosen =
+            usize::try_from(self.random.next_u64() % count).expect("there are at most seven replicas");
         Some(able[chosen])
     }
 
@@ -142,7 +145,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         let first = self.log.first().header.op;
         let progress = (self.log.durable_through(), first, self.applied());
         let lowest = if self.headers_missing() {
-            Some(self.applied().next())
+            Some(self.log.checkpoint().next())
         } else if let Some(slot) = self.log.wanted().next() {
             Some(slot.header.op)
         } else if self.repair.target.is_some() || self.commit > self.log.head_op() {
@@ -156,11 +159,16 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             return;
         };
         self.repair.fruitless_rounds += 1;
-        let known: Vec<_> =
-            self.others().into_iter().map(|other| *self.peers.get(other)).filter(|facts| facts.known).collect();
+        let known: Vec<_> = self
+            .others()
+            .into_iter()
+            .map(|other| *self.peers.get(other))
+            .filter(|facts| facts.known)
+            .collect();
         let all_moved_on = !known.is_empty() && known.iter().all(|facts| facts.floor >= lowest);
         let checkpoint = known.iter().map(|facts| facts.checkpoint).max().unwrap_or(Op::ZERO);
-        if self.repair.fruitless_rounds > FRUITLESS_ROUNDS_MAX && all_moved_on && checkpoint >= lowest {
+        let patience = if all_moved_on { FRUITLESS_ROUNDS_MAX } else { FRUITLESS_ROUNDS_LIMIT };
+        if self.repair.fruitless_rounds > patience && checkpoint >= lowest {
             self.repair.fruitless_rounds = 0;
             self.begin_sync(lowest);
         }
@@ -207,11 +215,14 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     }
 
     fn fill_below(&mut self, headers: Vec<EntryHeader>) {
+        let checkpoint = self.log.checkpoint();
         let applied = self.applied();
-        let new: Vec<_> = headers.into_iter().filter(|header| header.op > applied).collect();
-        let contradicts = new
-            .first()
-            .is_some_and(|lowest| lowest.op == applied.next() && lowest.parent != self.state.applied().name());
+        let name = self.state.applied().name();
+        let new: Vec<_> = headers.into_iter().filter(|header| header.op > checkpoint).collect();
+        let contradicts = new.iter().any(|header| {
+            (header.op == applied && header.name() != name)
+                || (header.op == applied.next() && header.parent != name)
+        });
         if contradicts {
             return self.diverged(format!("the log above applied op {applied} does not follow it"));
         }

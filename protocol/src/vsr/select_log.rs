@@ -19,6 +19,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::canary::{Canary, planted};
 use crate::entry::EntryHeader;
 use crate::message::{SlotState, Vote, VoteSlot};
 use crate::quorums::Quorums;
@@ -103,7 +104,7 @@ pub fn select_log(quorums: &Quorums, pipeline_max: u64, ballots: &[Ballot]) -> S
     if certain().count() < quorums.view_change {
         return unsettled(Unrecoverable::TooFewCertain);
     }
-    let log_view = certain().map(|ballot| ballot.vote.log_view).max().expect("a quorum is not empty");
+    let log_view = canonical_view(certain().map(|ballot| &ballot.vote));
     let known = match canonical_headers(&counted, log_view) {
         Ok(known) => known,
         Err(contradiction) => return Selection::Diverged(contradiction),
@@ -132,6 +133,14 @@ pub fn select_log(quorums: &Quorums, pipeline_max: u64, ballots: &[Ballot]) -> S
         stale,
         incarnations,
     })
+}
+
+fn canonical_view<'a>(certain: impl Iterator<Item = &'a Vote>) -> View {
+    let rank = |vote: &&Vote| match planted(Canary::LongestLogWins) {
+        false => (vote.log_view.get(), vote.head()),
+        true => (0, vote.head()),
+    };
+    certain.max_by_key(rank).expect("a quorum is not empty").log_view
 }
 
 /// The ballots in a fixed order, each once: a vote is resent as it is, so copies are equal.
@@ -177,7 +186,7 @@ fn merge_incarnations(ballots: &[&Ballot]) -> [Incarnation; REPLICAS_MAX] {
 /// is committed stays committed) but is no promise and no evidence: the bodies are gone, and what it
 /// denies its successor may have acknowledged.
 fn current(ballot: &Ballot, incarnations: &[Incarnation; REPLICAS_MAX]) -> bool {
-    ballot.incarnation >= incarnations[ballot.replica.index()]
+    ballot.incarnation >= incarnations[ballot.replica.index()] || planted(Canary::VotesFromTheGrave)
 }
 
 /// The headers of all counted logs of one log view. Replicas of one view hold prefixes of one log.
@@ -289,7 +298,11 @@ fn denies(ballot: &Ballot, header: &EntryHeader) -> bool {
         return false;
     }
     match slot_at(&ballot.vote, header.op) {
-        Some(slot) => slot.header != *header || slot.state == SlotState::Missing,
+        Some(slot) if slot.header != *header => true,
+        Some(slot) => {
+            slot.state == SlotState::Missing
+                || (slot.state == SlotState::Faulty && planted(Canary::DamageIsDenial))
+        }
         None => header.op > ballot.vote.head(),
     }
 }

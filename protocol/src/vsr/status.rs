@@ -78,10 +78,19 @@ pub(super) struct Primary {
     pub rejoins: VecDeque<(ReplicaId, Nonce)>,
 }
 
+/// What waits for the confirmation that this replica still is the primary.
+pub(super) enum Question {
+    Query {
+        client: ClientId,
+        number: u64,
+        query: Bytes,
+    },
+    /// A request that the table would refuse: a deposed primary's table may be wrong about it.
+    Standing(Request),
+}
+
 pub(super) struct PendingRead {
-    pub client: ClientId,
-    pub number: u64,
-    pub query: Bytes,
+    pub question: Question,
     /// The answer must reflect everything up to here.
     pub index: Op,
     /// The answer may leave once a heartbeat with at least this number is confirmed.
@@ -113,10 +122,6 @@ pub(super) struct ViewChange {
 }
 
 pub(super) struct Recovering {
-    /// False if the log's end is unknown.
-    pub certain: bool,
-    /// The former primary: it leaves its view at once.
-    pub leave: bool,
     pub escalate_at: Tick,
 }
 

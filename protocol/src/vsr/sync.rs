@@ -146,7 +146,8 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             checkpoints.iter().filter(|(_, checkpoint)| *checkpoint >= least).map(|(id, _)| *id).collect();
         // Nobody was heard of yet: any answer will tell.
         let able = if able.is_empty() { others } else { able };
-        let index = usize::try_from(random % (able.len() as u64).max(1)).expect("there are at most seven replicas");
+        let index =
+            usize::try_from(random % (able.len() as u64).max(1)).expect("there are at most seven replicas");
         able.get(index).copied()
     }
 
@@ -182,7 +183,11 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         last: bool,
     ) {
         let Some(sync) = self.sync() else { return };
-        if sync.donor != Some(from) || !sync.ranges.is_empty() || sync.after != after || sync.manifest_complete {
+        if sync.donor != Some(from)
+            || !sync.ranges.is_empty()
+            || sync.after != after
+            || sync.manifest_complete
+        {
             return;
         }
         match &sync.target {

@@ -58,7 +58,9 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             // The peer has promised a later view and will never come back to this one.
             Status::Primary(_) => view > self.view(),
             Status::Backup(backup) => {
-                self.candidate.is_some() || from == self.primary_of(self.view()) || self.now >= backup.suspect_at
+                self.candidate.is_some()
+                    || from == self.primary_of(self.view())
+                    || self.now >= backup.suspect_at
             }
             Status::ViewChange(change) => {
                 from == self.primary_of(self.view())
@@ -199,10 +201,11 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         {
             let me = self.config.replica;
             let incarnation = self.durable.incarnation;
-            change
-                .ballots
-                .entry(me)
-                .or_insert_with(|| Ballot { replica: me, incarnation, vote: vote.clone() });
+            change.ballots.entry(me).or_insert_with(|| Ballot {
+                replica: me,
+                incarnation,
+                vote: vote.clone(),
+            });
             self.count_votes();
         }
     }
@@ -256,7 +259,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     /// in its checkpoint.
     fn lags_behind(&self, chosen: &ChosenLog) -> bool {
         let Status::ViewChange(change) = &self.status else { return false };
-        let next = self.applied().next();
+        let next = self.log.checkpoint().next();
         let have_all = self.log.first().header.op <= next && self.log.head_op() >= chosen.checkpoint;
         chosen.checkpoint >= next
             && !have_all

@@ -6,4 +6,5 @@
 
 pub mod disk;
 pub mod superblock;
+pub mod tables;
 pub mod wal;

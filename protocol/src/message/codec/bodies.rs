@@ -9,7 +9,7 @@ use crate::message::{Body, QueryAnswer, StartView, VOTE_SLOTS_MAX, Vote};
 use crate::state::{Reply, decode_reason, encode_reason};
 use crate::superblock::decode_row_sum;
 use crate::tables::{Checkpoint, RangeSummary, Row};
-use crate::types::{Checksum, Nonce, Op, REPLICAS_MAX};
+use crate::types::{Checksum, Nonce, Op, REPLICAS_MAX, Timestamp};
 
 /// The numbers of the kinds. A number that is no longer used is never used again.
 mod kind {
@@ -125,10 +125,9 @@ pub(super) fn encode(body: &Body, out: &mut Encoder) {
             encode_named(*head, *head_name, out);
             out.u64(*sequence);
         }
-        Body::CommitOk { sequence, head, commit } => {
+        Body::CommitOk { sequence, clock } => {
             out.u64(*sequence);
-            out.u64(head.get());
-            out.u64(commit.get());
+            out.u64(clock.get());
         }
         Body::StartViewChange { candidate } => out.u64(candidate.get()),
         Body::DoViewChange(vote) => vote.encode(out),
@@ -198,8 +197,7 @@ pub(super) fn decode(kind: u8, input: &mut Decoder) -> Result<Body, DecodeError>
         kind::COMMIT => decode_commit(input)?,
         kind::COMMIT_OK => Body::CommitOk {
             sequence: input.u64("commit_ok.sequence")?,
-            head: input.op("commit_ok.head")?,
-            commit: input.op("commit_ok.commit")?,
+            clock: Timestamp::new(input.u64("commit_ok.clock")?),
         },
         kind::START_VIEW_CHANGE => {
             Body::StartViewChange { candidate: input.view("start_view_change.candidate")? }

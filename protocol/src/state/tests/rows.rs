@@ -65,6 +65,26 @@ fn the_membership_row_has_its_golden_bytes() {
     assert_eq!(hex(&value), golden.concat());
 }
 
+/// A larger row could not be sent to a replica that has fallen behind.
+#[test]
+fn a_full_session_row_has_the_size_that_the_limits_allow_for() {
+    let limits = Limits { session_window: 3, reply_bytes_max: 10, ..Limits::standard() };
+    let mut session = Session::begin(ClientId::new(7), Op::new(1), Timestamp::ZERO);
+    for number in 1..=3 {
+        session.keep_reply(&reply(
+            &add(7, SessionId::ZERO, number),
+            Op::new(2),
+            Outcome::Done(Bytes::from_static(&[0; 10])),
+        ));
+    }
+    let mut row = Encoder::new();
+    session.encode(&mut row);
+    assert_eq!(row.len() as u64, Session::row_size_max(&limits));
+
+    assert!(Limits::standard().check().is_ok());
+    assert!(Limits { session_window: 1024, ..Limits::standard() }.check().is_err());
+}
+
 #[test]
 fn an_ended_session_leaves_no_row() {
     let mut state = written();

@@ -1,0 +1,309 @@
+//! The clients: the real client machine, a workload that tells it what to want, and a memory of what
+//! it was told.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use protocol::catalog::{Catalog, CatalogLimits, Operation, Query, QueryReply, Reply, Wire};
+use protocol::client::{Client, ClientSettings, Failure, Output, Ticket};
+use protocol::message::Message;
+use protocol::types::{ClientId, Op, Peer, Tick, Timestamp};
+
+use crate::coverage::Coverage;
+use crate::history::{History, Id, Outcome};
+use crate::options::Options;
+use crate::random::Random;
+use crate::workload::{Action, Workload};
+
+/// How often a client machine is told the time, in microseconds.
+const PACE: u64 = 10_000;
+
+/// Small, so that every bound is met: a part of a few bytes is a part, a page of a few keys a page.
+pub const CATALOG_LIMITS: CatalogLimits = CatalogLimits {
+    inline_bytes_max: 4 << 10,
+    part_bytes_min: 16,
+    page_bytes_max: 16 << 10,
+    ..CatalogLimits::standard()
+};
+
+pub fn catalog() -> Catalog {
+    Catalog::new(CATALOG_LIMITS)
+}
+
+/// What is under way.
+struct Call {
+    id: Id,
+    action: Action,
+    /// Whoever it was told to: everything up to here had taken effect before the call was made.
+    floor: Op,
+}
+
+struct One {
+    machine: Client,
+    workload: Workload,
+    calls: BTreeMap<Ticket, Call>,
+    next_at: u64,
+    random: Random,
+    /// After the troubles: a last write and a last read, which must be answered.
+    farewell: Vec<Ticket>,
+    farewells: u64,
+}
+
+pub struct Clients {
+    options: Options,
+    all: Vec<One>,
+    /// Which client a process belongs to, or belonged to before it died.
+    owners: BTreeMap<ClientId, usize>,
+    pub history: History,
+    calm: bool,
+    answers: Vec<(Bytes, Op, Bytes)>,
+    /// Everything up to here has taken effect: somebody was told.
+    told: Op,
+}
+
+impl Clients {
+    pub fn new(options: &Options) -> Clients {
+        let mut clients = Clients {
+            options: options.clone(),
+            all: Vec::new(),
+            owners: BTreeMap::new(),
+            history: History::new(),
+            calm: false,
+            answers: Vec::new(),
+            told: Op::ZERO,
+        };
+        for index in 0..options.client_count {
+            let mut random = Random::branch(options.seed, &format!("client {index}"));
+            let machine = clients.begin(index, &mut random, 0);
+            clients.all.push(One {
+                machine,
+                workload: Workload::new(options.workload.clone(), options.seed, index),
+                calls: BTreeMap::new(),
+                next_at: 0,
+                random,
+                farewell: Vec::new(),
+                farewells: 0,
+            });
+        }
+        clients
+    }
+
+    /// A new process, with a new random name.
+    fn begin(&mut self, index: usize, random: &mut Random, now: u64) -> Client {
+        let id = ClientId::new(u128::from(random.word()) << 64 | u128::from(random.word()));
+        self.owners.insert(id, index);
+        let config = &self.options.config;
+        let count = u8::try_from(config.quorums.replica_count).expect("at most seven");
+        let settings = ClientSettings {
+            keepalive_ms: 1_000,
+            timeout_ms: 15_000,
+            requests_max: 64,
+            queries_max: 64,
+            operation_bytes_max: config.limits.operation_bytes_max,
+            ..ClientSettings::standard()
+        };
+        Client::new(id, config.cluster, config.epoch, count, settings, random.word(), tick(now))
+    }
+
+    pub fn peers(&self) -> impl Iterator<Item = Peer> + use<> {
+        let peers: Vec<Peer> = self.all.iter().map(|one| Peer::Client(one.machine.id())).collect();
+        peers.into_iter()
+    }
+
+    pub fn pace(&self) -> u64 {
+        PACE
+    }
+
+    /// A client looks at its clock: it may want something new, or die.
+    pub fn step(&mut self, index: usize, now: u64, coverage: &mut Coverage) -> Vec<(Peer, Message)> {
+        if !self.calm && self.all[index].random.per_million(self.options.client_crash) {
+            self.die(index, now, coverage);
+        }
+        self.all[index].machine.on_tick(tick(now));
+        if self.calm {
+            self.say_farewell(index, now);
+        } else if now >= self.all[index].next_at && self.all[index].calls.len() < self.options.client_window {
+            self.act(index, now, coverage);
+        }
+        self.drain(index, now, coverage).0
+    }
+
+    fn die(&mut self, index: usize, now: u64, coverage: &mut Coverage) {
+        coverage.mark("client crash");
+        let mut random = self.all[index].random.clone();
+        let machine = self.begin(index, &mut random, now);
+        let one = &mut self.all[index];
+        one.random = random;
+        one.machine = machine;
+        for (_, call) in std::mem::take(&mut one.calls) {
+            self.history.unknown(call.id, now);
+        }
+    }
+
+    fn act(&mut self, index: usize, now: u64, coverage: &mut Coverage) {
+        let (told, think) = (self.told, self.options.think);
+        let one = &mut self.all[index];
+        one.next_at = now + one.random.exponential(think);
+        let action = one.workload.next();
+        let accepted = match &action {
+            Action::Pause { micros } => {
+                one.next_at = now + micros;
+                return;
+            }
+            Action::Keepalive => {
+                let reads = one.calls.values().filter(|call| matches!(call.action, Action::Read { .. }));
+                let oldest_read = reads.map(|call| call.floor).min().unwrap_or(told);
+                return one.machine.set_watermarks(one.workload.oldest_live_upload(), oldest_read);
+            }
+            Action::Write { operation } => {
+                let patience = *one.random.pick(&[500_000, 4_000_000, 30_000_000]);
+                let deadline = Timestamp::new(true_clock(now) + patience);
+                one.machine.submit(tick(now), operation.to_bytes(), deadline)
+            }
+            Action::Read { query } => one.machine.query(tick(now), query.to_bytes()),
+        };
+        let Ok(ticket) = accepted else { return };
+        coverage.operations += 1;
+        let id = self.history.invoke(index, now, &action);
+        self.all[index].calls.insert(ticket, Call { id, action, floor: told });
+    }
+
+    /// Everybody must be served once more after the troubles: a write and a read.
+    fn say_farewell(&mut self, index: usize, now: u64) {
+        let one = &mut self.all[index];
+        if one.farewells >= 2 || !one.farewell.is_empty() {
+            return;
+        }
+        let name = Bytes::from(format!("farewell-{index}"));
+        let accepted = if one.farewells == 0 {
+            let operation = Operation::CreateBucket { name, owner: Bytes::from_static(b"all"), tags: vec![] };
+            one.machine.submit(tick(now), operation.to_bytes(), Timestamp::new(u64::MAX))
+        } else {
+            let query =
+                Query::ListBuckets { owner: None, prefix: Bytes::new(), after: Bytes::new(), limit: 1 };
+            one.machine.query(tick(now), query.to_bytes())
+        };
+        one.farewell.extend(accepted);
+    }
+
+    pub fn on_message(
+        &mut self,
+        id: ClientId,
+        now: u64,
+        message: Message,
+        coverage: &mut Coverage,
+    ) -> (Vec<(Peer, Message)>, Result<(), String>) {
+        let Some(index) = self.owners.get(&id).copied() else { return (Vec::new(), Ok(())) };
+        // What comes for a process that died arrives nowhere.
+        if self.all[index].machine.id() != id {
+            return (Vec::new(), Ok(()));
+        }
+        self.all[index].machine.on_message(tick(now), message);
+        self.drain(index, now, coverage)
+    }
+
+    fn drain(
+        &mut self,
+        index: usize,
+        now: u64,
+        coverage: &mut Coverage,
+    ) -> (Vec<(Peer, Message)>, Result<(), String>) {
+        let mut sends = Vec::new();
+        let mut result = Ok(());
+        while let Some(output) = self.all[index].machine.next_output() {
+            match output {
+                Output::Send { to, message } => sends.push((Peer::Replica(to), message)),
+                Output::Completed { ticket, op, reply } => {
+                    result = result.and(self.completed(index, now, ticket, op, reply));
+                }
+                Output::Failed { ticket, reason } => self.failed(index, now, ticket, &reason, coverage),
+                Output::SessionBegan { session } => {
+                    coverage.mark("session began");
+                    self.all[index].workload.set_session(session);
+                }
+                Output::Closed => {}
+            }
+        }
+        (sends, result)
+    }
+
+    fn completed(
+        &mut self,
+        index: usize,
+        now: u64,
+        ticket: Ticket,
+        op: Op,
+        reply: Bytes,
+    ) -> Result<(), String> {
+        let one = &mut self.all[index];
+        if one.farewell.contains(&ticket) {
+            one.farewell.clear();
+            one.farewells += 1;
+            return Ok(());
+        }
+        let Some(call) = one.calls.remove(&ticket) else { return Ok(()) };
+        self.told = self.told.max(op);
+        let outcome = match &call.action {
+            Action::Write { .. } if op <= call.floor => {
+                return Err(format!("a write that began after op {} took effect at op {op}", call.floor));
+            }
+            Action::Read { .. } if op < call.floor => {
+                return Err(format!("a read that began after op {} was answered as of op {op}", call.floor));
+            }
+            Action::Read { query } => {
+                self.answers.push((query.to_bytes(), op, reply.clone()));
+                Outcome::Answer(QueryReply::from_bytes(&reply).map_err(|error| error.to_string())?)
+            }
+            _ => Outcome::Reply(Reply::from_bytes(&reply).map_err(|error| error.to_string())?),
+        };
+        self.all[index].workload.learned(&call.action, &outcome);
+        self.history.respond(call.id, now, outcome);
+        Ok(())
+    }
+
+    fn failed(&mut self, index: usize, now: u64, ticket: Ticket, reason: &Failure, coverage: &mut Coverage) {
+        let one = &mut self.all[index];
+        // A farewell that failed is said again.
+        one.farewell.retain(|waiting| *waiting != ticket);
+        let Some(call) = one.calls.remove(&ticket) else { return };
+        coverage.mark(match reason {
+            Failure::Unknown => "outcome unknown",
+            Failure::Definite => "outcome: no effect",
+            Failure::Invalid(_) => "outcome: invalid",
+        });
+        match reason {
+            Failure::Definite | Failure::Invalid(_) if matches!(call.action, Action::Write { .. }) => {
+                one.workload.learned(&call.action, &Outcome::NoEffect);
+                self.history.respond(call.id, now, Outcome::NoEffect);
+            }
+            _ => self.history.unknown(call.id, now),
+        }
+    }
+
+    /// The answers to reads since the last call: what was asked, as of which op, and what was said.
+    pub fn take_answers(&mut self) -> Vec<(Bytes, Op, Bytes)> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// No more wishes but the last ones.
+    pub fn calm(&mut self) {
+        self.calm = true;
+    }
+
+    /// Who still waits for something.
+    pub fn waiting(&self) -> Option<String> {
+        let calls: usize = self.all.iter().map(|one| one.calls.len()).sum();
+        let farewells = self.all.iter().filter(|one| one.farewells < 2).count();
+        let waits = calls > 0 || farewells > 0;
+        waits.then(|| format!("{calls} calls wait, {farewells} clients have not been served again"))
+    }
+}
+
+fn tick(now: u64) -> Tick {
+    Tick::new(now / 1_000)
+}
+
+/// What a good clock shows, in microseconds.
+pub fn true_clock(now: u64) -> u64 {
+    1_700_000_000_000_000 + now
+}

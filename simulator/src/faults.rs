@@ -1,0 +1,512 @@
+//! The troublemaker, and the budget that keeps its deeds survivable.
+//!
+//! Crashes, pauses, clocks, links, slow and full disks may hit anyone at any time, also all at once:
+//! the protocol promises to survive them. Damage to what a disk has promised to keep is another
+//! matter: it may hit only so many replicas as may lose their disks. Those are *afflicted*. A replica
+//! leaves their number only when an inspection has shown that nothing of the damage is left, for
+//! damage that sleeps would add up to more than was ever promised.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::tables::{Scan, Tables as _};
+use protocol::types::{Op, Peer, ReplicaId};
+use protocol::vsr::StatusName;
+use replica::storage::disk::{Disk as _, SimulatedDisk};
+use replica::storage::superblock::SUPERBLOCK_NAME;
+use replica::storage::tables::TABLES_NAME;
+
+use crate::options::Options;
+use crate::random::Random;
+use crate::world::World;
+
+/// How far ahead of true time a clock may be set. Cluster time never runs back, so a leap into the
+/// future would let every deadline pass for the rest of the run.
+const CLOCK_AHEAD_MAX: i64 = 5_000_000;
+const CLOCK_BEHIND_MAX: i64 = 3_600_000_000;
+
+pub struct Nemesis {
+    random: Random,
+    /// How many replicas may be afflicted at once.
+    afflicted_max: usize,
+    afflicted: BTreeMap<usize, Affliction>,
+    /// What is undone after a while, and when.
+    lifts: Vec<(u64, Lift)>,
+    /// Who stays as it is when the troubles end.
+    outside: BTreeSet<usize>,
+}
+
+/// A replica whose disk was damaged, or will be.
+struct Affliction {
+    inspection: Option<Inspection>,
+    /// A wipe has been decided on and comes a little later.
+    doomed: bool,
+}
+
+/// The replica was crashed on purpose, so that it reads its whole disk when it starts.
+struct Inspection {
+    /// The boot that died for it. Only a later one can be healthy.
+    boot: u64,
+    /// What was committed then: everything of this age must be in its hands.
+    committed: Op,
+}
+
+enum Lift {
+    Links(Vec<(Peer, Peer)>),
+    Capacity(usize),
+    Slowness(usize),
+    Wipe(usize),
+    Release,
+}
+
+/// What can befall the content of a file.
+#[derive(Clone, Copy)]
+enum Damage {
+    Rot,
+    Unreadable,
+    Misdirected,
+    Phantom,
+}
+
+impl Nemesis {
+    pub fn new(options: &Options) -> Nemesis {
+        Nemesis {
+            random: Random::branch(options.seed, "nemesis"),
+            afflicted_max: options.config.quorums.failures_max(),
+            afflicted: BTreeMap::new(),
+            lifts: Vec::new(),
+            outside: BTreeSet::new(),
+        }
+    }
+
+    pub fn is_afflicted(&self, machine: usize) -> bool {
+        self.afflicted.contains_key(&machine)
+    }
+
+    pub fn afflicted(&self) -> impl Iterator<Item = usize> {
+        self.afflicted.keys().copied()
+    }
+
+    /// Whether the machine is not to be started again.
+    pub fn keeps_down(&self, machine: usize) -> bool {
+        self.outside.contains(&machine)
+    }
+
+    /// No more troubles; these machines stay as they are.
+    pub fn end(&mut self, outside: &BTreeSet<usize>) {
+        self.outside.clone_from(outside);
+        self.lifts.clear();
+    }
+
+    /// Damage beyond what strikes by itself, for scenarios: from now on the disk may be unsound.
+    pub fn afflict(&mut self, machine: usize) {
+        self.afflicted.insert(machine, Affliction { inspection: None, doomed: false });
+    }
+
+    /// Undoes what is due, looks after the afflicted, and does one more thing.
+    pub fn strike(world: &mut World) {
+        lift(world);
+        inspect(world);
+        let weights = world.options.faults.weights();
+        let nemesis = &mut world.nemesis;
+        let mut draw = nemesis.random.below(weights.iter().map(|(_, weight)| weight).sum());
+        for (trouble, weight) in weights {
+            if draw < weight {
+                return cause(world, trouble);
+            }
+            draw -= weight;
+        }
+    }
+
+    fn any_machine(&mut self, count: usize) -> usize {
+        self.random.index(count)
+    }
+
+    /// Who may be damaged now: one that is afflicted already, or a healthy one if there is room.
+    fn victim(&mut self, count: usize) -> Option<usize> {
+        let full = self.afflicted.len() >= self.afflicted_max;
+        let among: Vec<usize> = match full || self.random.percent(40) && !self.afflicted.is_empty() {
+            true => self.afflicted.keys().copied().collect(),
+            false => (0..count).collect(),
+        };
+        if among.is_empty() { None } else { Some(*self.random.pick(&among)) }
+    }
+
+    fn later(&mut self, now: u64, low: u64, high: u64, lift: Lift) {
+        let at = now + self.random.between(low, high);
+        self.lifts.push((at, lift));
+    }
+}
+
+/// What is over is undone.
+fn lift(world: &mut World) {
+    let now = world.now;
+    let (due, rest) = std::mem::take(&mut world.nemesis.lifts).into_iter().partition(|(at, _)| *at <= now);
+    world.nemesis.lifts = rest;
+    let due: Vec<(u64, Lift)> = due;
+    for (_, lift) in due {
+        match lift {
+            Lift::Links(links) => {
+                for (from, to) in links {
+                    world.network.mend(from, to);
+                }
+            }
+            Lift::Capacity(machine) => world.machines[machine].disk.set_capacity(u64::MAX),
+            Lift::Slowness(machine) => world.machines[machine].slowness = 1,
+            Lift::Wipe(machine) => wipe(world, machine),
+            Lift::Release => {
+                deed(world, None, "held messages released");
+                world.release();
+            }
+        }
+    }
+}
+
+/// Marks and traces a deed.
+fn deed(world: &mut World, machine: Option<usize>, what: &str) {
+    world.coverage.mark(what);
+    world.trace.note(world.now, machine, what);
+}
+
+fn cause(world: &mut World, trouble: &str) {
+    let count = world.machines.len();
+    let machine = world.nemesis.any_machine(count);
+    match trouble {
+        "crash" => world.crash(machine, "power"),
+        "crash in I/O" => crash_in_io(world, machine),
+        "crash all" => {
+            deed(world, None, "crash all");
+            for machine in 0..count {
+                world.crash(machine, "power, everywhere");
+            }
+        }
+        "pause" => pause(world, machine),
+        "clock step" => step_clock(world, machine),
+        "isolate" => isolate(world, machine),
+        "split" => split(world),
+        "cut one way" => cut_one_way(world, machine),
+        "clog" => clog(world, machine),
+        "narrow" => narrow(world, machine),
+        "mend" => mend(world, machine),
+        "slow disk" => slow_disk(world, machine),
+        "rot" => damage(world, Damage::Rot),
+        "unreadable" => damage(world, Damage::Unreadable),
+        "misdirect" => damage(world, Damage::Misdirected),
+        "phantom" => damage(world, Damage::Phantom),
+        "sync error" => {
+            deed(world, Some(machine), "sync error");
+            world.machines[machine].disk.fail_next_sync();
+        }
+        "full disk" => fill_disk(world, machine),
+        "wipe" => plan_wipe(world),
+        other => unreachable!("{other} is not a trouble"),
+    }
+}
+
+fn crash_in_io(world: &mut World, machine: usize) {
+    let calls = match world.nemesis.random.below(3) {
+        0 => 1 + world.nemesis.random.below(4),
+        1 => 1 + world.nemesis.random.below(20),
+        _ => 1 + world.nemesis.random.below(200),
+    };
+    deed(world, Some(machine), "crash in I/O armed");
+    world.machines[machine].disk.fail_after(calls);
+}
+
+fn pause(world: &mut World, machine: usize) {
+    if !world.machines[machine].is_up() {
+        return;
+    }
+    let micros = *world.nemesis.random.pick(&[30_000, 300_000, 1_500_000, 6_000_000]);
+    let micros = micros / 2 + world.nemesis.random.below(micros);
+    world.machines[machine].paused_until = world.now + micros;
+    deed(world, Some(machine), "pause");
+}
+
+fn step_clock(world: &mut World, machine: usize) {
+    let step = *world.nemesis.random.pick(&[-1_800_000_000, -3_000_000, -20_000, 20_000, 1_000_000]);
+    let offset = &mut world.machines[machine].clock_offset;
+    *offset = offset.saturating_add(step).clamp(-CLOCK_BEHIND_MAX, CLOCK_AHEAD_MAX);
+    deed(world, Some(machine), "clock step");
+}
+
+fn peer(machine: usize) -> Peer {
+    Peer::Replica(ReplicaId::new(u8::try_from(machine).expect("at most seven")))
+}
+
+/// Everyone else that a machine talks to. Sometimes the clients too, sometimes only its peers.
+fn neighbours(world: &mut World, machine: usize) -> Vec<Peer> {
+    let mut others: Vec<Peer> = (0..world.machines.len()).filter(|it| *it != machine).map(peer).collect();
+    if world.nemesis.random.percent(50) {
+        others.extend(world.clients.peers());
+    }
+    others
+}
+
+/// Most troubles of links pass by themselves; some last until something mends them.
+fn lift_links(world: &mut World, links: Vec<(Peer, Peer)>) {
+    if world.nemesis.random.percent(75) {
+        world.nemesis.later(world.now, 100_000, 5_000_000, Lift::Links(links));
+    }
+}
+
+fn cut(world: &mut World, links: Vec<(Peer, Peer)>) {
+    for (from, to) in &links {
+        world.network.cut(*from, *to);
+    }
+    lift_links(world, links);
+}
+
+fn isolate(world: &mut World, machine: usize) {
+    deed(world, Some(machine), "isolate");
+    let me = peer(machine);
+    let others = neighbours(world, machine);
+    cut(world, others.into_iter().flat_map(|other| [(me, other), (other, me)]).collect());
+}
+
+fn split(world: &mut World) {
+    deed(world, None, "split");
+    let count = world.machines.len();
+    let side: Vec<bool> = (0..count).map(|_| world.nemesis.random.percent(50)).collect();
+    let mut links = Vec::new();
+    for from in 0..count {
+        for to in 0..count {
+            if side[from] != side[to] {
+                links.push((peer(from), peer(to)));
+            }
+        }
+    }
+    cut(world, links);
+}
+
+/// One link, or all that a machine says, or all that it hears.
+fn cut_one_way(world: &mut World, machine: usize) {
+    let me = peer(machine);
+    let others = neighbours(world, machine);
+    let links: Vec<(Peer, Peer)> = match world.nemesis.random.below(4) {
+        0 => {
+            deed(world, Some(machine), "deaf");
+            others.into_iter().map(|other| (other, me)).collect()
+        }
+        1 => {
+            deed(world, Some(machine), "mute");
+            others.into_iter().map(|other| (me, other)).collect()
+        }
+        _ if others.is_empty() => return,
+        _ => {
+            deed(world, Some(machine), "cut one way");
+            vec![(me, *world.nemesis.random.pick(&others))]
+        }
+    };
+    cut(world, links);
+}
+
+fn clog(world: &mut World, machine: usize) {
+    deed(world, Some(machine), "clog");
+    let me = peer(machine);
+    let delay = *world.nemesis.random.pick(&[30_000, 200_000, 1_000_000, 4_000_000]);
+    let mut links: Vec<(Peer, Peer)> =
+        neighbours(world, machine).into_iter().flat_map(|other| [(me, other), (other, me)]).collect();
+    if world.nemesis.random.percent(50) {
+        let keep = world.nemesis.random.index(links.len().max(1)) + 1;
+        links.truncate(keep);
+    }
+    for (from, to) in &links {
+        world.network.clog(*from, *to, delay);
+    }
+    lift_links(world, links);
+}
+
+/// Heartbeats pass, and batches do not.
+fn narrow(world: &mut World, machine: usize) {
+    deed(world, Some(machine), "narrow");
+    let me = peer(machine);
+    let outward = world.nemesis.random.percent(50);
+    let links: Vec<(Peer, Peer)> = neighbours(world, machine)
+        .into_iter()
+        .map(|other| if outward { (me, other) } else { (other, me) })
+        .collect();
+    for (from, to) in &links {
+        world.network.narrow(*from, *to);
+    }
+    lift_links(world, links);
+}
+
+/// Everything at once, or the links of one machine.
+fn mend(world: &mut World, machine: usize) {
+    if world.nemesis.random.percent(40) {
+        world.trace.note(world.now, None, "all links mended");
+        return world.network.mend_all();
+    }
+    world.trace.note(world.now, Some(machine), "links mended");
+    let me = peer(machine);
+    let others: Vec<Peer> = (0..world.machines.len()).map(peer).chain(world.clients.peers()).collect();
+    for other in others {
+        world.network.mend(me, other);
+        world.network.mend(other, me);
+    }
+}
+
+fn slow_disk(world: &mut World, machine: usize) {
+    deed(world, Some(machine), "slow disk");
+    world.machines[machine].slowness = *world.nemesis.random.pick(&[5, 30, 200]);
+    world.nemesis.later(world.now, 500_000, 6_000_000, Lift::Slowness(machine));
+}
+
+/// The disk has room for a little more, and gets its space back after a while.
+fn fill_disk(world: &mut World, machine: usize) {
+    deed(world, Some(machine), "full disk");
+    let disk = &world.machines[machine].disk;
+    disk.set_capacity(disk.used_bytes() + world.nemesis.random.below(64 << 10));
+    world.nemesis.later(world.now, 300_000, 4_000_000, Lift::Capacity(machine));
+}
+
+fn damage(world: &mut World, damage: Damage) {
+    let count = world.machines.len();
+    // Two replicas survive the loss of either's state, but not that of the end of a log: each needs
+    // the other's certainty to go on.
+    let only_tables = count == 2;
+    if only_tables && matches!(damage, Damage::Misdirected | Damage::Phantom) {
+        return;
+    }
+    let Some(machine) = world.nemesis.victim(count) else { return };
+    let disk = world.machines[machine].disk.clone();
+    let done = match damage {
+        Damage::Rot | Damage::Unreadable => {
+            let Some(file) = pick_file(&mut world.nemesis.random, &disk, only_tables) else { return };
+            match damage {
+                Damage::Rot => disk.rot(&file),
+                _ => disk.make_unreadable(&file),
+            }
+            .map(|damage| format!("{damage:?}"))
+        }
+        Damage::Misdirected => {
+            disk.misdirect_next_write();
+            Some("the next write will be misdirected".to_owned())
+        }
+        Damage::Phantom => {
+            disk.lose_next_write();
+            Some("the next write will be lost".to_owned())
+        }
+    };
+    if let Some(done) = done {
+        let doomed = world.nemesis.afflicted.get(&machine).is_some_and(|affliction| affliction.doomed);
+        world.nemesis.afflicted.insert(machine, Affliction { inspection: None, doomed });
+        world.coverage.mark(match damage {
+            Damage::Rot => "rot",
+            Damage::Unreadable => "unreadable",
+            Damage::Misdirected => "misdirect",
+            Damage::Phantom => "phantom",
+        });
+        world.trace.note(world.now, Some(machine), &done);
+        if world.nemesis.random.percent(30) {
+            world.crash(machine, "power, upon damage");
+        }
+    }
+}
+
+/// A kind of file first: most bytes are the log's, but the few others matter as much.
+fn pick_file(random: &mut Random, disk: &SimulatedDisk, only_tables: bool) -> Option<String> {
+    let names = disk.names().ok()?;
+    let kind = if only_tables { 1 } else { random.below(4) };
+    let wanted: Vec<&String> = names
+        .iter()
+        .filter(|name| match kind {
+            0 => *name == SUPERBLOCK_NAME,
+            1 => *name == TABLES_NAME,
+            _ => *name != SUPERBLOCK_NAME && *name != TABLES_NAME,
+        })
+        .collect();
+    if wanted.is_empty() { None } else { Some((*random.pick(&wanted)).clone()) }
+}
+
+/// A disk is about to be lost. Half of the time at once; otherwise some of what its replica says
+/// from now on is held back, to come out when another disk has taken its place.
+fn plan_wipe(world: &mut World) {
+    let count = world.machines.len();
+    if count < 3 {
+        return;
+    }
+    let Some(machine) = world.nemesis.victim(count) else { return };
+    if world.nemesis.random.percent(50) {
+        world.nemesis.afflicted.insert(machine, Affliction { inspection: None, doomed: false });
+        return wipe(world, machine);
+    }
+    if world.nemesis.afflicted.get(&machine).is_some_and(|affliction| affliction.doomed) {
+        return;
+    }
+    deed(world, Some(machine), "messages held for a wipe");
+    let kind = *world.nemesis.random.pick(&["DoViewChange", "PrepareOk", "StartViewChange", "CommitOk"]);
+    let me = peer(machine);
+    for other in (0..count).filter(|other| *other != machine) {
+        if world.nemesis.random.percent(60) {
+            world.hold(me, peer(other), Some(kind));
+        }
+    }
+    world.nemesis.afflicted.insert(machine, Affliction { inspection: None, doomed: true });
+    let now = world.now;
+    world.nemesis.later(now, 200_000, 2_000_000, Lift::Wipe(machine));
+    world.nemesis.later(now, 2_500_000, 12_000_000, Lift::Release);
+    // Votes are only cast when a primary goes.
+    if world.nemesis.random.percent(60)
+        && let Some(primary) = (0..count).find(|it| is_primary(world, *it) && *it != machine)
+    {
+        world.crash(primary, "power, before a wipe");
+    }
+}
+
+fn is_primary(world: &World, machine: usize) -> bool {
+    world.machines[machine].process.as_ref().is_some_and(|process| process.core.is_primary())
+}
+
+fn wipe(world: &mut World, machine: usize) {
+    world.nemesis.afflicted.insert(machine, Affliction { inspection: None, doomed: false });
+    world.crash(machine, "its disk is gone");
+    deed(world, Some(machine), "wipe");
+    let config = world.options.config.clone();
+    world.machines[machine].replace_disk(&config);
+    let delay = world.nemesis.random.between(50_000, 3_000_000);
+    world.start_soon(machine, delay);
+}
+
+/// Sends some of the afflicted to an inspection, and releases who has passed it.
+fn inspect(world: &mut World) {
+    let committed = Op::new(world.oracles.committed_count() as u64);
+    for machine in world.nemesis.afflicted().collect::<Vec<_>>() {
+        let affliction = &world.nemesis.afflicted[&machine];
+        if affliction.doomed {
+            continue;
+        }
+        match &affliction.inspection {
+            None => {
+                if world.machines[machine].is_up() && world.nemesis.random.percent(20) {
+                    // A crash also disarms what has not struck yet.
+                    let boot = world.machines[machine].boot;
+                    world.crash(machine, "inspection");
+                    let inspection = Some(Inspection { boot, committed });
+                    world.nemesis.afflicted.insert(machine, Affliction { inspection, doomed: false });
+                }
+            }
+            Some(inspection) if is_healthy(world, machine, inspection) => {
+                world.nemesis.afflicted.remove(&machine);
+                deed(world, Some(machine), "healthy again");
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Whether nothing is left of the damage: the log up to the inspection is here, what lies below it
+/// was made durable anew, and every row can be read.
+fn is_healthy(world: &World, machine: usize, inspection: &Inspection) -> bool {
+    let host = &world.machines[machine];
+    let Some(process) = host.process.as_ref().filter(|_| host.boot > inspection.boot) else { return false };
+    let core = &process.core;
+    let superblock = core.durable_superblock();
+    core.status() == StatusName::Normal
+        && superblock.amnesiac.is_none()
+        && !superblock.tables_lost
+        && core.durable_through() >= inspection.committed
+        && core.applied() >= inspection.committed
+        && core.checkpoint().op() > inspection.committed
+        && core.state().tables().scan(&[], None, &mut |_, _| Scan::Continue).is_ok()
+}

@@ -1,0 +1,185 @@
+//! Runs seeds: one with its trace, or many on all cores, and the hunt for planted bugs.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, Once};
+
+use protocol::canary::Canary;
+
+use crate::coverage::Coverage;
+use crate::options::{Mode, Options};
+use crate::planted;
+use crate::world::{Outcome, World};
+
+/// The mode of a seed for which none was asked: mostly safety, every fourth liveness.
+pub fn mode_of(seed: u64) -> Mode {
+    if seed.is_multiple_of(4) { Mode::Liveness } else { Mode::Safety }
+}
+
+/// Lives through one seed. A panic anywhere inside is a failure like any other.
+pub fn run_seed(seed: u64, mode: Mode, canary: Option<Canary>, verbose: bool) -> Result<Outcome, String> {
+    catch_panics_quietly();
+    PANIC.with_borrow_mut(Option::take);
+    let life = || planted::with(canary, || World::new(Options::draw(seed, mode), verbose).run());
+    match catch_unwind(AssertUnwindSafe(life)) {
+        Ok(Ok(outcome)) => Ok(outcome),
+        Ok(Err(failure)) => {
+            Err(format!("at {}.{:06} s: {}", failure.at / 1_000_000, failure.at % 1_000_000, failure.what))
+        }
+        Err(_) => Err(PANIC.with_borrow_mut(Option::take).unwrap_or_else(|| "panic".into())),
+    }
+}
+
+thread_local! {
+    /// What the last panic of this thread said.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Panics are expected here, sometimes by the thousand: their words are kept, not printed.
+fn catch_panics_quietly() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let outer = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANIC.set(Some(info.to_string().replace('\n', " ")));
+            // The panics of others are for others to read.
+            if !std::thread::current().name().is_some_and(|name| name.starts_with(WORKER)) {
+                outer(info);
+            }
+        }));
+    });
+}
+
+/// How the threads that run seeds are named.
+const WORKER: &str = "seeds";
+
+/// Lives through one seed on a thread of its own.
+pub fn run_one(seed: u64, mode: Mode, canary: Option<Canary>, verbose: bool) -> Result<Outcome, String> {
+    let result = Mutex::new(None);
+    on_workers(1, || {
+        let outcome = run_seed(seed, mode, canary, verbose);
+        *result.lock().expect("the only thread") = Some(outcome);
+    });
+    result.into_inner().expect("the only thread is gone").expect("the thread has run")
+}
+
+/// What was drawn for a seed, in a few lines.
+pub fn describe(options: &Options) -> String {
+    let faults: Vec<String> = options
+        .faults
+        .weights()
+        .iter()
+        .filter(|(_, weight)| *weight > 0)
+        .map(|(name, weight)| format!("{name} {weight}"))
+        .collect();
+    format!(
+        "{:?}: {} replicas, {} clients, {} s of trouble\n{:?}\n{:?}\ntroubles: {}\n",
+        options.mode,
+        options.config.quorums.replica_count,
+        options.client_count,
+        options.duration / 1_000_000,
+        options.config.limits,
+        options.network,
+        if faults.is_empty() { "none".into() } else { faults.join(", ") },
+    )
+}
+
+/// What became of many seeds.
+#[derive(Default)]
+pub struct Tally {
+    pub passed: u64,
+    /// Ascending.
+    pub failed: Vec<(u64, String)>,
+    pub coverage: Coverage,
+}
+
+/// Runs `count` seeds from `from` on. Every failure is told at once.
+pub fn run_seeds(
+    from: u64,
+    count: u64,
+    mode: Option<Mode>,
+    jobs: usize,
+    tell: impl Fn(u64, &str) + Sync,
+) -> Tally {
+    let next = AtomicU64::new(0);
+    let tally = Mutex::new(Tally::default());
+    on_workers(jobs, || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                return;
+            }
+            let seed = from + index;
+            let result = run_seed(seed, mode.unwrap_or_else(|| mode_of(seed)), None, false);
+            let mut tally = tally.lock().expect("nothing panics while it holds the tally");
+            match result {
+                Ok(outcome) => {
+                    tally.passed += 1;
+                    tally.coverage.add(&outcome.coverage);
+                }
+                Err(what) => {
+                    tell(seed, &what);
+                    tally.failed.push((seed, what));
+                }
+            }
+        }
+    });
+    let mut tally = tally.into_inner().expect("nothing panics while it holds the tally");
+    tally.failed.sort();
+    tally
+}
+
+/// A planted bug, and what found it: how many seeds it took, the last of them, and what it said.
+pub struct Hunt {
+    pub canary: Canary,
+    pub caught: Option<Catch>,
+}
+
+pub struct Catch {
+    pub seeds: u64,
+    pub seed: u64,
+    pub what: String,
+}
+
+/// Looks for every planted bug, each with seeds from `from` on until one fails that passes without
+/// the bug, at most `seeds_max`.
+pub fn hunt_canaries(
+    from: u64,
+    seeds_max: u64,
+    mode: Option<Mode>,
+    jobs: usize,
+    tell: impl Fn(&Hunt) + Sync,
+) -> Vec<Hunt> {
+    let next = AtomicUsize::new(0);
+    let hunts = Mutex::new(Vec::new());
+    on_workers(jobs, || {
+        while let Some(canary) = Canary::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let hunt = Hunt { canary: *canary, caught: hunt(*canary, from, seeds_max, mode) };
+            let mut hunts = hunts.lock().expect("nothing panics while it holds the hunts");
+            tell(&hunt);
+            hunts.push(hunt);
+        }
+    });
+    hunts.into_inner().expect("nothing panics while it holds the hunts")
+}
+
+fn hunt(canary: Canary, from: u64, seeds_max: u64, mode: Option<Mode>) -> Option<Catch> {
+    (from..from + seeds_max).find_map(|seed| {
+        let mode = mode.unwrap_or_else(|| mode_of(seed));
+        let what = run_seed(seed, mode, Some(canary), false).err()?;
+        run_seed(seed, mode, None, false).ok()?;
+        Some(Catch { seeds: seed - from + 1, seed, what })
+    })
+}
+
+fn on_workers(jobs: usize, work: impl Fn() + Sync) {
+    std::thread::scope(|scope| {
+        for index in 0..jobs.max(1) {
+            std::thread::Builder::new()
+                .name(format!("{WORKER} {index}"))
+                .spawn_scoped(scope, &work)
+                .expect("the machine has room for a few threads");
+        }
+    });
+}
