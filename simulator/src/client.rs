@@ -162,7 +162,9 @@ impl Clients {
             }
             Action::Read { query } => one.machine.query(tick(now), query.to_bytes()),
         };
-        let Ok(ticket) = accepted else { return };
+        let Ok(ticket) = accepted else {
+            return self.all[index].workload.learned(&action, &Outcome::NoEffect);
+        };
         coverage.operations += 1;
         let id = self.history.invoke(index, now, &action);
         self.all[index].calls.insert(ticket, Call { id, action, floor: told });

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use protocol::message::{Body, Message};
+use protocol::message::{Body, Message, SlotState};
 use protocol::types::{Op, Peer, View};
 use protocol::vsr::StatusName;
 
@@ -180,7 +180,13 @@ fn describe(message: &Message, to: Peer) -> String {
         Body::StartViewChange { candidate } => format!("candidate {candidate}"),
         Body::DoViewChange(vote) => {
             let certain = if vote.certain { "" } else { " uncertain" };
-            format!("view {} log_view {} head {}{certain}", vote.view, vote.log_view, vote.head())
+            let slots = vote.slots.iter().map(|slot| match slot.state {
+                SlotState::Present => format!(" {:?}", slot.header.name()),
+                SlotState::Faulty => format!(" {:?}?", slot.header.name()),
+                SlotState::Missing => format!(" {:?}!", slot.header.name()),
+            });
+            let slots: String = slots.collect();
+            format!("view {} log_view {} head {}{certain}{slots}", vote.view, vote.log_view, vote.head())
         }
         Body::StartView(start) => {
             format!("commit {} head {:?}", start.commit, start.headers.last().map(|header| header.op))

@@ -111,7 +111,7 @@ pub fn select_log(quorums: &Quorums, pipeline_max: u64, ballots: &[Ballot]) -> S
     };
     let candidate = *known.keys().next_back().expect("a well-formed vote has a head");
 
-    let commit = known_commit(&ballots).max(candidate.minus(pipeline_max));
+    let commit = known_commit(&ballots, pipeline_max);
     if candidate < commit {
         // Somebody's fact is from a view later than the one voted for, or more was lost than is
         // ever lost. Either way this view must not start with less than what was committed.
@@ -211,9 +211,15 @@ fn canonical_headers<'a>(
     Ok(known)
 }
 
-/// The highest op that anybody knows to be committed.
-fn known_commit(ballots: &[&Ballot]) -> Op {
-    ballots.iter().map(|ballot| ballot.vote.commit.max(ballot.vote.checkpoint)).max().unwrap_or(Op::ZERO)
+/// The highest op that anybody knows to be committed. A head tells as much as a commit number: when it
+/// was prepared, everything `pipeline_max` below it was committed. (Its voter may have forgotten the
+/// number in a crash, and its window may lie above the canonical head.)
+fn known_commit(ballots: &[&Ballot], pipeline_max: u64) -> Op {
+    let known = |ballot: &&Ballot| {
+        let vote = &ballot.vote;
+        vote.commit.max(vote.checkpoint).max(vote.head().minus(pipeline_max))
+    };
+    ballots.iter().map(known).max().unwrap_or(Op::ZERO)
 }
 
 /// The canonical headers from the candidate downwards, without a gap. Where the canonical ballots end
