@@ -24,3 +24,4 @@ pub mod trace;
 
 pub mod planted;
 pub mod run;
+pub mod scenario;
