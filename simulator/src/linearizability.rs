@@ -27,7 +27,7 @@ use project::Events;
 use search::Verdict;
 
 /// So many places does the search look at for one key before it gives up on it.
-pub const STEPS_MAX: usize = 20_000;
+pub const STEPS_MAX: usize = 10_000;
 
 /// How much was judged. A history that has nothing to judge proves nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
