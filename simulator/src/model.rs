@@ -205,9 +205,9 @@ impl CatalogModel {
 
     pub fn apply(&mut self, place: &Place<'_>, operation: &Operation) -> Reply {
         operation.check(&self.limits).map_err(|_| Error::Malformed)?;
-        let reply = self.decide(place, operation);
+        let reply = self.decide(place, operation)?;
         self.retire(place.op);
-        reply
+        Ok(reply)
     }
 
     fn decide(&mut self, place: &Place<'_>, operation: &Operation) -> Reply {

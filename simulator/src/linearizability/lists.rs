@@ -3,7 +3,9 @@
 use std::ops::Bound;
 
 use bytes::Bytes;
-use protocol::catalog::{Answer, BucketRef, Error, ListEntry, ListPosition, ObjectSummary, Query};
+use protocol::catalog::{
+    Answer, BucketRef, Error, ListEntry, ListPosition, ObjectSummary, Query, QueryReply,
+};
 
 use super::project::{Event, Step, Written};
 use super::{Events, described, named};
@@ -11,42 +13,120 @@ use crate::history::{Call, History};
 use crate::model::{common_prefix, is_after};
 use crate::workload::Action;
 
-/// Judges all listings and says how many there were.
+/// So many reads are made of listings: beyond, a long history of a large bucket is judged by what is
+/// certain only.
+const READS_MAX: usize = 20_000;
+
+/// Judges all listings by what is certain, and says how many there were.
 pub(super) fn check(history: &History, events: &Events) -> Result<usize, String> {
-    let mut count = 0;
-    for call in history.calls() {
+    let lists: Vec<List<'_>> = lists(history, events).collect();
+    for list in &lists {
+        let problem = match list.said() {
+            Said::Page { entries, next } => list.problem(entries, next),
+            Said::Nothing => None,
+            Said::Nonsense => Some("is answered with something else".to_owned()),
+        };
+        if let Some(problem) = problem {
+            return Err(format!("a list {problem}: {}", described(list.call)));
+        }
+    }
+    Ok(lists.len())
+}
+
+/// A page is also a read of every key that it covers, whether it shows it or not. That all of these
+/// happened at one moment is not looked at.
+pub(super) fn add_reads(history: &History, events: &mut Events) {
+    let mut reads = Vec::new();
+    for list in lists(history, events) {
+        if let Said::Page { entries, next } = list.said()
+            && reads.len() < READS_MAX
+        {
+            reads.extend(list.reads(entries, next));
+        }
+    }
+    for (name, event) in reads {
+        events.entry(name).or_default().push(event);
+    }
+    for of_key in events.values_mut() {
+        of_key.sort_by_key(|event| (event.invoked, event.call));
+    }
+}
+
+/// The listings that were answered.
+fn lists<'a>(history: &'a History, events: &'a Events) -> impl Iterator<Item = List<'a>> {
+    history.calls().iter().enumerate().filter_map(|(index, call)| {
         let Action::Read { query: Query::ListObjects { bucket, prefix, delimiter, after, limit } } =
             &call.action
         else {
-            continue;
+            return None;
         };
-        let list = List { call, bucket, prefix, delimiter, after, events };
-        let problem = match call.answer() {
-            Some(Ok(Answer::Objects { entries, next })) if *limit > 0 => list.problem(entries, next.as_ref()),
-            Some(Ok(Answer::Objects { entries, .. })) if entries.is_empty() => None,
-            Some(Err(Error::NoSuchBucket)) if bucket.id.is_none() => list.problem(&[], None),
-            Some(Err(Error::NoSuchBucket)) => None,
-            Some(_) => Some("is answered with something else".to_owned()),
-            None => continue,
-        };
-        if let Some(problem) = problem {
-            return Err(format!("a list {problem}: {}", described(call)));
-        }
-        count += 1;
-    }
-    Ok(count)
+        let answer = call.answer()?;
+        Some(List { index, call, answer, bucket, prefix, delimiter, after, limit: *limit, events })
+    })
+}
+
+enum Said<'a> {
+    Page { entries: &'a [ListEntry], next: Option<&'a ListPosition> },
+    Nothing,
+    Nonsense,
 }
 
 struct List<'a> {
+    index: usize,
     call: &'a Call,
+    answer: &'a QueryReply,
     bucket: &'a BucketRef,
     prefix: &'a Bytes,
     delimiter: &'a Bytes,
     after: &'a ListPosition,
+    limit: u32,
     events: &'a Events,
 }
 
-impl List<'_> {
+impl<'a> List<'a> {
+    /// A bucket that is not there has no keys; one of that id may just be another by now.
+    fn said(&self) -> Said<'a> {
+        match self.answer {
+            Ok(Answer::Objects { entries, next }) if self.limit > 0 => {
+                Said::Page { entries, next: next.as_ref() }
+            }
+            Ok(Answer::Objects { entries, .. }) if entries.is_empty() => Said::Nothing,
+            Err(Error::NoSuchBucket) if self.bucket.id.is_none() => Said::Page { entries: &[], next: None },
+            Err(Error::NoSuchBucket) => Said::Nothing,
+            _ => Said::Nonsense,
+        }
+    }
+
+    fn reads(&self, entries: &[ListEntry], next: Option<&ListPosition>) -> Vec<((Bytes, Bytes), Event)> {
+        let reads = self.covered(next).filter_map(|(key, _)| {
+            let step = match self.shown(key, entries) {
+                None => Step::Absent,
+                Some(ListEntry::Object { object, .. }) => {
+                    Step::Is { etag: object.etag, version: Some(object.version) }
+                }
+                Some(ListEntry::Prefix { .. }) => return None,
+            };
+            let (invoked, responded) = (self.call.invoked, self.call.responded());
+            let event = Event { call: self.index, invoked, responded, steps: vec![step] };
+            Some(((self.bucket.name.clone(), key.clone()), event))
+        });
+        reads.collect()
+    }
+
+    /// The keys that the page must show if they are there.
+    fn covered(&self, next: Option<&ListPosition>) -> impl Iterator<Item = (&Bytes, &[Event])> {
+        self.keys(self.prefix).filter(move |(key, _)| {
+            is_after(key, None, self.after) && next.is_none_or(|next| !is_after(key, None, next))
+        })
+    }
+
+    /// The entry that stands for the key.
+    fn shown<'e>(&self, key: &Bytes, entries: &'e [ListEntry]) -> Option<&'e ListEntry> {
+        let common = common_prefix(key, self.prefix.len(), self.delimiter);
+        let shown = common.as_ref().unwrap_or(key);
+        entries.binary_search_by(|entry| name(entry).cmp(shown)).ok().map(|at| &entries[at])
+    }
+
     fn problem(&self, entries: &[ListEntry], next: Option<&ListPosition>) -> Option<String> {
         self.problem_of_order(entries)
             .or_else(|| entries.iter().find_map(|entry| self.problem_of_entry(entry)))
@@ -93,15 +173,9 @@ impl List<'_> {
     }
 
     fn missing(&self, entries: &[ListEntry], next: Option<&ListPosition>) -> Option<String> {
-        let lacking = |key: &Bytes| {
-            let common = common_prefix(key, self.prefix.len(), self.delimiter);
-            let shown = common.unwrap_or_else(|| key.clone());
-            entries.binary_search_by(|entry| name(entry).cmp(&shown)).is_err()
-        };
-        let mut covered = self.keys(self.prefix).filter(|(key, _)| {
-            is_after(key, None, self.after) && next.is_none_or(|next| !is_after(key, None, next))
-        });
-        let missing = covered.find(|(key, of_key)| self.surely_present(of_key) && lacking(key));
+        let missing = self
+            .covered(next)
+            .find(|(key, of_key)| self.surely_present(of_key) && self.shown(key, entries).is_none());
         missing.map(|(key, _)| format!("lacks {}", named(&self.bucket.name, key)))
     }
 
