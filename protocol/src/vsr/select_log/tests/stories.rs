@@ -276,7 +276,7 @@ fn a_replaced_disk_denies_nothing_from_before_its_return() {
 fn silence_below_a_window_denies_nothing() {
     let header_only = ballot(0, 1, &log(&[1]), &[Missing]);
     assert_eq!(select(&[header_only.clone(), ballot(1, 0, &log(&[0, 0, 0, 0]), &[])]), Selection::Wait);
-    assert_eq!(head(&chosen(&[header_only, ballot(1, 0, &log(&[0, 0, 0]), &[])])).op, Op::ZERO);
+    assert_eq!(head(&chosen(&[header_only, ballot(1, 0, &log(&[0, 0]), &[])])).op, Op::ZERO);
 }
 
 /// Peers can send any number; none of them may stop us.
