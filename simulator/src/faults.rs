@@ -71,7 +71,12 @@ impl Nemesis {
     pub fn new(options: &Options) -> Nemesis {
         Nemesis {
             random: Random::branch(options.seed, "nemesis"),
-            afflicted_max: options.config.quorums.failures_max(),
+            afflicted_max: match options.config.quorums.replica_count {
+                // One of two may be lost without losing data, but the other cannot go on alone, nor
+                // help it up while it does not vote.
+                1 | 2 => 0,
+                _ => options.config.quorums.failures_max(),
+            },
             afflicted: BTreeMap::new(),
             lifts: Vec::new(),
             outside: BTreeSet::new(),
@@ -362,17 +367,11 @@ fn fill_disk(world: &mut World, machine: usize) {
 
 fn damage(world: &mut World, damage: Damage) {
     let count = world.machines.len();
-    // Two replicas survive the loss of either's state, but not that of the end of a log: each needs
-    // the other's certainty to go on.
-    let only_tables = count == 2;
-    if only_tables && matches!(damage, Damage::Misdirected | Damage::Phantom) {
-        return;
-    }
     let Some(machine) = world.nemesis.victim(count) else { return };
     let disk = world.machines[machine].disk.clone();
     let done = match damage {
         Damage::Rot | Damage::Unreadable => {
-            let Some(file) = pick_file(&mut world.nemesis.random, &disk, only_tables) else { return };
+            let Some(file) = pick_file(&mut world.nemesis.random, &disk) else { return };
             match damage {
                 Damage::Rot => disk.rot(&file),
                 _ => disk.make_unreadable(&file),
@@ -405,9 +404,9 @@ fn damage(world: &mut World, damage: Damage) {
 }
 
 /// A kind of file first: most bytes are the log's, but the few others matter as much.
-fn pick_file(random: &mut Random, disk: &SimulatedDisk, only_tables: bool) -> Option<String> {
+fn pick_file(random: &mut Random, disk: &SimulatedDisk) -> Option<String> {
     let names = disk.names().ok()?;
-    let kind = if only_tables { 1 } else { random.below(4) };
+    let kind = random.below(4);
     let wanted: Vec<&String> = names
         .iter()
         .filter(|name| match kind {
@@ -423,9 +422,6 @@ fn pick_file(random: &mut Random, disk: &SimulatedDisk, only_tables: bool) -> Op
 /// from now on is held back, to come out when another disk has taken its place.
 fn plan_wipe(world: &mut World) {
     let count = world.machines.len();
-    if count < 3 {
-        return;
-    }
     let Some(machine) = world.nemesis.victim(count) else { return };
     if world.nemesis.random.percent(50) {
         world.nemesis.afflicted.insert(machine, Affliction { inspection: None, doomed: false });
@@ -484,6 +480,12 @@ fn inspect(world: &mut World) {
                     world.crash(machine, "inspection");
                     let inspection = Some(Inspection { boot, committed });
                     world.nemesis.afflicted.insert(machine, Affliction { inspection, doomed: false });
+                }
+            }
+            // The WAL remembers damage at its end until what it may have hidden is reclaimed.
+            Some(inspection) if !world.machines[machine].wal_certain => {
+                if world.machines[machine].boot > inspection.boot && world.nemesis.random.percent(20) {
+                    world.nemesis.afflicted.insert(machine, Affliction { inspection: None, doomed: false });
                 }
             }
             Some(inspection) if is_healthy(world, machine, inspection) => {

@@ -15,6 +15,7 @@ pub mod workload;
 pub mod faults;
 
 pub mod history;
+pub mod linearizability;
 pub mod model;
 pub mod oracles;
 
@@ -23,3 +24,4 @@ pub mod trace;
 
 pub mod planted;
 pub mod run;
+pub mod scenario;

@@ -43,8 +43,9 @@ fn catch_panics_quietly() {
         let outer = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             PANIC.set(Some(info.to_string().replace('\n', " ")));
-            // The panics of others are for others to read.
-            if !std::thread::current().name().is_some_and(|name| name.starts_with(WORKER)) {
+            // The panics of others are for others to read, and who watches one seed may see them all.
+            let ours = std::thread::current().name().is_some_and(|name| name.starts_with(WORKER));
+            if !ours {
                 outer(info);
             }
         }));
@@ -54,14 +55,15 @@ fn catch_panics_quietly() {
 /// How the threads that run seeds are named.
 const WORKER: &str = "seeds";
 
-/// Lives through one seed on a thread of its own.
+/// Lives through one seed on a thread of its own. If it is watched, panics are printed, too.
 pub fn run_one(seed: u64, mode: Mode, canary: Option<Canary>, verbose: bool) -> Result<Outcome, String> {
-    let result = Mutex::new(None);
-    on_workers(1, || {
-        let outcome = run_seed(seed, mode, canary, verbose);
-        *result.lock().expect("the only thread") = Some(outcome);
-    });
-    result.into_inner().expect("the only thread is gone").expect("the thread has run")
+    std::thread::scope(|scope| {
+        let named = std::thread::Builder::new().name(if verbose { "watched" } else { WORKER }.into());
+        let thread = named
+            .spawn_scoped(scope, || run_seed(seed, mode, canary, verbose))
+            .expect("the machine has room for a thread");
+        thread.join().expect("a seed's panics are caught")
+    })
 }
 
 /// What was drawn for a seed, in a few lines.

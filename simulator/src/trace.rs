@@ -16,7 +16,7 @@ const LEGEND: &str = "\
 Legend. One line per event: virtual seconds, one column per replica, then what happened, and to whom.
 A column shows the standing before the event: status, view, head/commit.
   P primary   B backup   V view change   R recovering   S syncing   J rejoining   - down
-A message reads `r0>r1 Kind` or `cafe>r1 Kind`: clients go by the beginning of their name.
+A message reads `r0>r1 Kind` or `cafe>r1 Kind`: clients go by the end of their name.
 Heartbeats (Commit, CommitOk) are part of the hash but not shown.
 ";
 
@@ -164,7 +164,7 @@ impl Trace {
 fn name(peer: Peer) -> String {
     match peer {
         Peer::Replica(id) => format!("r{id}"),
-        Peer::Client(id) => format!("{:04x}", id.get() >> 112),
+        Peer::Client(id) => format!("{:04x}", id.get() & 0xffff),
     }
 }
 

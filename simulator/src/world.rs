@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use bytes::Bytes;
-use protocol::canary;
 use protocol::catalog::Catalog;
 use protocol::entry::Entry;
 use protocol::message::{Body, Message};
+use protocol::state::{Outcome as RequestOutcome, Refusal};
 use protocol::types::{Checksum, Op, Peer, ReplicaId};
 use protocol::vsr::{Effect, Event as CoreEvent, Halt, StatusName};
 use replica::storage::tables::Flushed;
@@ -19,6 +19,7 @@ use crate::network::Network;
 use crate::node::{Machine, StartFailure};
 use crate::options::{Mode, Options};
 use crate::oracles::Oracles;
+use crate::planted;
 use crate::random::Random;
 use crate::trace::Trace;
 
@@ -138,15 +139,13 @@ impl World {
 
     /// Lives through the troubles, heals, and judges.
     pub fn run(mut self) -> Result<Outcome, Failure> {
-        self.live()?;
-        self.judge()?;
-        self.coverage.compared = self.oracles.compared;
-        self.coverage.virtual_micros = self.now;
+        self.run_until(self.options.duration)?;
+        self.settle()?;
         Ok(Outcome { coverage: self.coverage, trace_hash: self.trace.hash() })
     }
 
-    fn live(&mut self) -> Result<(), Failure> {
-        self.run_until(self.options.duration)?;
+    /// Ends the troubles, waits until all is as it should be, and judges what has been.
+    pub fn settle(&mut self) -> Result<(), Failure> {
         self.heal();
         let deadline = self.now + HEALING_MAX;
         while !self.is_settled() {
@@ -155,13 +154,16 @@ impl World {
             }
             self.run_until(self.now + 100_000)?;
         }
+        self.judge()?;
+        self.coverage.compared = self.oracles.compared;
+        self.coverage.virtual_micros = self.now;
         Ok(())
     }
 
     fn judge(&mut self) -> Result<(), Failure> {
         let config = self.options.config.clone();
         let catalog = self.catalog();
-        canary_paused(|| self.oracles.replay(&config, catalog)).map_err(|what| self.fail(what))?;
+        planted::with(None, || self.oracles.replay(&config, catalog)).map_err(|what| self.fail(what))?;
         let compared = self.oracles.compared;
         if compared.entries == 0 || compared.replies == 0 {
             return Err(self.fail("nothing was compared".into()));
@@ -548,6 +550,11 @@ impl World {
             }
             Peer::Client(client) => {
                 if let Body::Reply(reply) = &message.body
+                    && reply.outcome == RequestOutcome::Refused(Refusal::SessionGone)
+                {
+                    self.coverage.mark("client told that its session is gone");
+                }
+                if let Body::Reply(reply) = &message.body
                     && let Err(what) = self.oracles.on_reply(reply)
                 {
                     self.failure.get_or_insert(what);
@@ -573,7 +580,9 @@ impl World {
             if self.options.mode == Mode::Liveness { self.choose_outside() } else { BTreeSet::new() };
         self.network.calm();
         self.network.mend_all();
+        self.release();
         self.nemesis.end(&outside);
+        self.release();
         for machine in 0..self.machines.len() {
             if outside.contains(&machine) {
                 if self.machines[machine].is_up() {
@@ -662,13 +671,4 @@ enum Done {
     Group(Vec<(Op, Checksum)>),
     Read(Op, Checksum, Option<Entry>),
     Flushed(Flushed),
-}
-
-/// The judges run without planted bugs.
-fn canary_paused<R>(judge: impl FnOnce() -> R) -> R {
-    let planted = canary::Canary::ALL.into_iter().find(|canary| canary::planted(*canary));
-    canary::plant(None);
-    let result = judge();
-    canary::plant(planted);
-    result
 }

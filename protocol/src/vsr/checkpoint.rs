@@ -116,7 +116,12 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         let own = self.durable.checkpoint.op();
         let limits = self.config.limits;
         let mut points: Vec<Op> = vec![own];
-        points.extend(self.others().into_iter().map(|other| self.peers.get(other).checkpoint));
+        let incarnations = self.incarnations();
+        points.extend(self.others().into_iter().map(|other| {
+            let facts = self.peers.get(other);
+            // What the lost disk of a peer had is lost.
+            if facts.incarnation < incarnations[other.index()] { Op::ZERO } else { facts.checkpoint }
+        }));
         points.sort_unstable_by(|a, b| b.cmp(a));
         let slowest = *points.last().expect("this replica is among them");
         let by_quorum = points[self.config.quorums.checkpoint - 1].min(own);
@@ -139,7 +144,10 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     /// The tables cannot be read. The superblock remembers it, then the process ends; the next start
     /// fetches them from the peers.
     pub(super) fn lose_tables(&mut self, reason: String) {
-        if self.dying.is_none() {
+        if self.durable.tables_lost {
+            // The disk says so already, and their replacement is lost, too.
+            self.halt(Halt::TablesLost(reason));
+        } else if self.dying.is_none() {
             self.leave_status();
             self.dying = Some(reason);
             self.wanted.tables_lost = true;

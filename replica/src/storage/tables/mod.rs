@@ -23,6 +23,7 @@ mod verified_file;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -133,6 +134,17 @@ impl DiskTables {
     /// the superblock that there was a later checkpoint must compare it with `durable`: tables that
     /// were lost altogether look like new ones.
     pub fn open<D: Disk>(
+        disk: &D,
+        genesis: &Checkpoint,
+        options: TablesOptions,
+    ) -> Result<DiskTables, OpenError> {
+        // A block whose newest write never happened is old but whole. redb trusts its own structures
+        // and panics on some of them before it can be asked to compare checksums.
+        catch_unwind(AssertUnwindSafe(|| DiskTables::open_trusting(disk, genesis, options)))
+            .unwrap_or_else(|_| Err(OpenError::Damaged("redb cannot make sense of its file".to_owned())))
+    }
+
+    fn open_trusting<D: Disk>(
         disk: &D,
         genesis: &Checkpoint,
         options: TablesOptions,
