@@ -130,11 +130,8 @@ fn a_crash_at_any_call_leaves_the_old_tree_or_the_new_one_whole() {
             let file = open(&disk).unwrap();
             let found = if file.len().unwrap() == 0 { 0 } else { read(&file, 0, 1)[0] };
             assert!(found == round || found == round + 1, "seed {seed}: {found} after {round}");
-            if found == round {
-                old += 1
-            } else {
-                new += 1
-            }
+            let side = if found == round { &mut old } else { &mut new };
+            *side += 1;
             check_tree(&file, found);
             round = found;
         }
