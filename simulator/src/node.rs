@@ -164,9 +164,10 @@ impl Machine {
 
     /// Power off: memory is gone, and of what was not synced the disk keeps what it likes.
     pub fn crash(&mut self) {
+        // First, or closing its files would be the last thing that the process does in good order.
+        self.disk.crash();
         self.process = None;
         self.boot += 1;
-        self.disk.crash();
     }
 }
 

@@ -425,10 +425,7 @@ pub(super) fn recover_headers(
 }
 
 /// The entry and its ancestors as far as they are known, ascending.
-fn ancestors(
-    newest: &EntryHeader,
-    by_name: &BTreeMap<(Op, Checksum), &EntryHeader>,
-) -> Vec<EntryHeader> {
+fn ancestors(newest: &EntryHeader, by_name: &BTreeMap<(Op, Checksum), &EntryHeader>) -> Vec<EntryHeader> {
     let mut headers = vec![newest.clone()];
     let mut below = newest;
     while below.op > Op::ZERO

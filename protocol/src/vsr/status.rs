@@ -49,8 +49,7 @@ impl Status {
 pub(super) type RequestKey = (SessionId, RequestNumber, ClientId);
 
 pub(super) fn request_key(request: &Request) -> RequestKey {
-    let session =
-        if request.operation == Operation::Register { SessionId::ZERO } else { request.session };
+    let session = if request.operation == Operation::Register { SessionId::ZERO } else { request.session };
     (session, request.number, request.client)
 }
 

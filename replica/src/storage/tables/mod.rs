@@ -62,8 +62,8 @@ const REDB_MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 pub struct TablesOptions {
     /// redb's cache. Half of it may hold pages of the flush under way.
     pub cache_bytes: usize,
-    /// Read everything when opening and compare it with redb's own tree of checksums. It finds
-    /// writes that were acknowledged and never happened, which leave a block old but whole.
+    /// Read everything when opening, so that damage shows before the replica takes part rather than
+    /// at the read that happens upon it.
     pub verify: bool,
 }
 

@@ -17,6 +17,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use protocol::canary::{Canary, planted};
 use protocol::entry::Entry;
 use protocol::types::{Checksum, ClusterId, Op, ReplicaId};
 use protocol::wal::{WalRecord, WalScan};
@@ -225,7 +226,9 @@ impl<D: Disk> Wal<D> {
             self.stubless.push(run);
         }
         for number in touched {
-            self.file(number).sync()?;
+            if !planted(Canary::WalSyncSkipped) {
+                self.file(number).sync()?;
+            }
         }
         self.failed = false;
         Ok(finished.iter().flat_map(|run| &run.entries).map(|entry| (entry.op(), entry.name)).collect())

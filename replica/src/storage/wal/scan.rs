@@ -16,6 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use protocol::canary::{Canary, planted};
 use protocol::entry::EntryHeader;
 use protocol::types::{Checksum, Op};
 
@@ -59,7 +60,14 @@ impl SegmentScan {
 
 pub(super) fn scan(address: Address, layout: Layout, bytes: &Bytes) -> SegmentScan {
     let records = walk_records(address, layout, bytes);
-    let stubs = read_stubs(address, layout, bytes);
+    let mut stubs = read_stubs(address, layout, bytes);
+    if planted(Canary::WalEndsAtFirstBadRecord) {
+        let end = records
+            .last_key_value()
+            .map_or(0, |(offset, record)| offset + format::record_size(&record.entry));
+        let within = |stub: &Stub| stub.entries.iter().all(|listed| listed.offset < end);
+        stubs.retain(|_, stub| stub.as_ref().is_some_and(within));
+    }
     let stub_generations = stubs.values().filter_map(|stub| stub.as_ref().map(|stub| stub.generation));
     let record_generations = records.values().map(|record| record.generation);
     let generation = stub_generations.chain(record_generations).max().unwrap_or(0);
@@ -91,6 +99,7 @@ fn walk_records(address: Address, layout: Layout, bytes: &Bytes) -> BTreeMap<u64
                 records.insert(offset as u64, record);
                 usize::try_from(size).expect("the record lies in memory")
             }
+            None if planted(Canary::WalEndsAtFirstBadRecord) => break,
             None => SECTOR_SIZE,
         };
     }
