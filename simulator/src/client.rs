@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use protocol::catalog::{BucketRef, Catalog, CatalogLimits, Conditions, ETag, NewBody, Operation, Query, Wire};
+use protocol::catalog::{
+    BucketRef, Catalog, CatalogLimits, Conditions, ETag, NewBody, Operation, Query, Wire,
+};
 use protocol::entry::{Entry, Operation as LogOperation, Request};
 use protocol::message::{Body, Message, QueryAnswer};
 use protocol::state::{Outcome, Refusal, Reply};
@@ -73,7 +75,14 @@ impl Clients {
                 }
             })
             .collect();
-        Clients { options: options.clone(), all, calm: false, answers: Vec::new(), told: Op::ZERO, counter: 0 }
+        Clients {
+            options: options.clone(),
+            all,
+            calm: false,
+            answers: Vec::new(),
+            told: Op::ZERO,
+            counter: 0,
+        }
     }
 
     pub fn peers(&self) -> impl Iterator<Item = Peer> + use<> {
@@ -123,7 +132,11 @@ impl Clients {
             let number = one.next;
             one.next += 1;
             let operation = if one.random.percent(5) {
-                Operation::CreateBucket { name: Bytes::from_static(b"bucket"), owner: Bytes::from_static(b"me"), tags: vec![] }
+                Operation::CreateBucket {
+                    name: Bytes::from_static(b"bucket"),
+                    owner: Bytes::from_static(b"me"),
+                    tags: vec![],
+                }
             } else {
                 Operation::PutObject {
                     bucket,
@@ -161,7 +174,8 @@ impl Clients {
                 key: Bytes::from(format!("key{}", one.random.below(20))),
                 pieces: None,
             };
-            one.reads.insert(one.next_read, PendingRead { query: query.to_bytes(), resend_at: 0, floor: told });
+            one.reads
+                .insert(one.next_read, PendingRead { query: query.to_bytes(), resend_at: 0, floor: told });
             one.next_read += 1;
         }
         for pending in one.pending.values_mut() {
@@ -222,7 +236,10 @@ impl Clients {
                         && reply.op != Op::ZERO
                     {
                         if reply.op <= pending.floor {
-                            result = Err(format!("a request sent after op {} took effect at {}", pending.floor, reply.op));
+                            result = Err(format!(
+                                "a request sent after op {} took effect at {}",
+                                pending.floor, reply.op
+                            ));
                         }
                         self.told = self.told.max(reply.op);
                     }

@@ -114,7 +114,12 @@ impl Machine {
     }
 
     /// Opens everything from the disk and starts the core.
-    pub fn start(&mut self, config: &Config, machine: Catalog, now: u64) -> Result<Vec<Effect>, StartFailure> {
+    pub fn start(
+        &mut self,
+        config: &Config,
+        machine: Catalog,
+        now: u64,
+    ) -> Result<Vec<Effect>, StartFailure> {
         assert!(self.process.is_none());
         self.boot += 1;
         let (superblock, mut superblocks) = match SuperblockStore::open(&self.disk)? {
@@ -128,10 +133,8 @@ impl Machine {
         if superblock.tables_lost {
             DiskTables::destroy(&self.disk)?;
         }
-        let genesis = Checkpoint {
-            header: EntryHeader::genesis(config.cluster, config.epoch),
-            root: RowSum::ZERO,
-        };
+        let genesis =
+            Checkpoint { header: EntryHeader::genesis(config.cluster, config.epoch), root: RowSum::ZERO };
         let options = TablesOptions { cache_bytes: 256 << 10, verify: true };
         let opened = match DiskTables::open(&self.disk, &genesis, options) {
             Ok(tables) => State::new(machine, tables, config.limits).map_err(|fault| fault.to_string()),

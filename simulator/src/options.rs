@@ -159,7 +159,8 @@ fn draw_network(random: &mut Random, calm: bool) -> NetworkOptions {
 }
 
 fn draw_faults(random: &mut Random, replica_count: usize) -> Faults {
-    let mut weight = |percent: u64, most: u64| if random.percent(percent) { random.between(1, most) } else { 0 };
+    let mut weight =
+        |percent: u64, most: u64| if random.percent(percent) { random.between(1, most) } else { 0 };
     let several = replica_count >= 3;
     Faults {
         crash: weight(70, 10),

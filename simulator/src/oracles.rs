@@ -189,20 +189,31 @@ impl Oracles {
             _ => (reply.client, reply.session, reply.number),
         };
         match self.replies.insert(key, reply.clone()) {
-            Some(known) if known != *reply => Err(format!("request {key:?} was answered in two ways: {known:?} and {reply:?}")),
+            Some(known) if known != *reply => {
+                Err(format!("request {key:?} was answered in two ways: {known:?} and {reply:?}"))
+            }
             _ => Ok(()),
         }
     }
 
     pub fn on_answer(&mut self, query: Bytes, applied: Op, answer: &QueryAnswer) {
         if let QueryAnswer::Done(answer) = answer {
-            self.reads.entry(applied).or_default().push(AnsweredRead { query, applied, answer: answer.clone() });
+            self.reads.entry(applied).or_default().push(AnsweredRead {
+                query,
+                applied,
+                answer: answer.clone(),
+            });
         }
     }
 
     /// Executes the committed log once more, alone and undisturbed, and compares everything that
     /// clients and replicas saw with what it yields.
-    pub fn replay(&mut self, config: &Config, machine: Catalog, mut witness: impl FnMut(&Entry, &[Reply]) -> Result<(), String>) -> Result<(), String> {
+    pub fn replay(
+        &mut self,
+        config: &Config,
+        machine: Catalog,
+        mut witness: impl FnMut(&Entry, &[Reply]) -> Result<(), String>,
+    ) -> Result<(), String> {
         let genesis = protocol::entry::EntryHeader::genesis(config.cluster, config.epoch);
         let tables = MemoryTables::new(genesis);
         let mut state = State::new(machine, tables, config.limits).map_err(|fault| fault.to_string())?;
@@ -229,7 +240,9 @@ impl Oracles {
                 if let Some(known) = self.roots.get(&op) {
                     self.compared.roots += 1;
                     if known.root != root {
-                        return Err(format!("the replicas' state at checkpoint {op} is not that of their log"));
+                        return Err(format!(
+                            "the replicas' state at checkpoint {op} is not that of their log"
+                        ));
                     }
                 }
             }

@@ -307,7 +307,14 @@ impl World {
             self.failure.get_or_insert(what);
         }
         let core = &self.machines[machine].process.as_ref().expect("just seen").core;
-        self.trace.status(machine, core.status(), core.is_primary(), core.view(), core.head().0, core.commit());
+        self.trace.status(
+            machine,
+            core.status(),
+            core.is_primary(),
+            core.view(),
+            core.head().0,
+            core.commit(),
+        );
         self.machines[machine].incarnation = core.durable_superblock().incarnation;
     }
 
@@ -358,7 +365,12 @@ impl World {
         self.coverage.mark(format!("{event:?}"));
         let noisy = matches!(
             event,
-            CoreEvent::PipelineFull | CoreEvent::ReadIndexConfirmed | CoreEvent::ReadWaitedForApply | CoreEvent::Throttled | CoreEvent::WalFull | CoreEvent::CheckpointWaited
+            CoreEvent::PipelineFull
+                | CoreEvent::ReadIndexConfirmed
+                | CoreEvent::ReadWaitedForApply
+                | CoreEvent::Throttled
+                | CoreEvent::WalFull
+                | CoreEvent::CheckpointWaited
         );
         if !noisy {
             self.trace.note(self.now, Some(machine), &format!("{event:?}"));
@@ -562,7 +574,8 @@ impl World {
     /// The troubles end. In liveness mode only for a random core; the rest stays as broken as it is.
     pub fn heal(&mut self) {
         self.trace.note(self.now, None, "the troubles end");
-        let outside = if self.options.mode == Mode::Liveness { self.choose_outside() } else { BTreeSet::new() };
+        let outside =
+            if self.options.mode == Mode::Liveness { self.choose_outside() } else { BTreeSet::new() };
         self.network.calm();
         self.network.mend_all();
         self.nemesis.end(&outside);
