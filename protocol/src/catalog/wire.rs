@@ -91,8 +91,7 @@ impl<const N: usize> Wire for [u8; N] {
     }
 
     fn decode(input: &mut Decoder, field: &'static str) -> Result<Self, DecodeError> {
-        let raw = input.raw(N, field)?;
-        Ok(raw.as_ref().try_into().expect("raw returns exactly N bytes"))
+        input.array(field)
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) use vote::decode_headers;
 
 use super::{Body, Message};
 use crate::codec::{DecodeError, Decoder, Encoder};
-use crate::types::{Checksum, ClientId, ClusterId, Epoch, Peer, Release};
+use crate::types::{Checksum, ClientId, ClusterId, Epoch, Peer, REPLICAS_MAX, Release, ReplicaId};
 
 /// The fixed part of every message.
 pub const FRAME_HEADER_SIZE: usize = 128;
@@ -132,7 +132,7 @@ impl Message {
         let checksum = checksum_of(&frame);
 
         let mut input = Decoder::new(frame);
-        input.raw(6, "frame.magic")?;
+        input.array::<6>("frame.magic")?;
         let kind = input.u8("frame.kind")?;
         let sender_kind = input.u8("frame.sender_kind")?;
         input.u32("frame.size")?;
@@ -141,13 +141,13 @@ impl Message {
             return Err(DecodeError::Invalid("frame.checksum"));
         }
         let cluster = ClusterId::new(input.u128("frame.cluster")?);
-        let from = decode_sender(sender_kind, input.raw(16, "frame.sender")?)?;
+        let from = decode_sender(sender_kind, input.array("frame.sender")?)?;
         let view = input.view("frame.view")?;
         let incarnation = input.incarnation("frame.incarnation")?;
         let checkpoint = input.op("frame.checkpoint")?;
         let floor = input.op("frame.floor")?;
         let release = Release::new(input.u32("frame.release")?);
-        if input.raw(RESERVED_SIZE, "frame.reserved")?.iter().any(|&byte| byte != 0) {
+        if input.array("frame.reserved")? != [0; RESERVED_SIZE] {
             return Err(DecodeError::Invalid("frame.reserved"));
         }
         let body = bodies::decode(kind, &mut input)?;
@@ -181,17 +181,16 @@ fn checksum_of(frame: &[u8]) -> Checksum {
     Checksum::of_parts(&[&frame[..CHECKSUM_START], &frame[CHECKSUM_END..]])
 }
 
-fn decode_sender(kind: u8, sender: Bytes) -> Result<Peer, DecodeError> {
-    let mut input = Decoder::new(sender);
+fn decode_sender(kind: u8, sender: [u8; 16]) -> Result<Peer, DecodeError> {
     match kind {
         SENDER_REPLICA => {
-            let replica = input.replica("frame.sender")?;
-            if input.rest().iter().any(|&byte| byte != 0) {
+            let [replica, rest @ ..] = sender;
+            if usize::from(replica) >= REPLICAS_MAX || rest != [0; 15] {
                 return Err(DecodeError::Invalid("frame.sender"));
             }
-            Ok(Peer::Replica(replica))
+            Ok(Peer::Replica(ReplicaId::new(replica)))
         }
-        SENDER_CLIENT => Ok(Peer::Client(ClientId::new(input.u128("frame.sender")?))),
+        SENDER_CLIENT => Ok(Peer::Client(ClientId::new(u128::from_le_bytes(sender)))),
         _ => Err(DecodeError::Invalid("frame.sender_kind")),
     }
 }
