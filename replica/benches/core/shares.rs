@@ -145,8 +145,8 @@ pub(crate) fn report(short: bool) {
         count: count / divisor,
     };
     let loads = [
-        load(Keys::Scattered, 256, 1 << 17, 1 << 18),
-        load(Keys::Ascending, 256, 1 << 17, 1 << 18),
+        load(Keys::Scattered, 256, 1 << 17, 1 << 17),
+        load(Keys::Ascending, 256, 1 << 17, 1 << 17),
         load(Keys::Scattered, 32, 1 << 17, 1 << 17),
     ];
     let summaries: Vec<String> = loads.iter().map(measure).collect();
