@@ -2,7 +2,7 @@
 //!
 //! Decoding never panics and never allocates more than the input could hold.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::types::{Incarnation, Op, REPLICAS_MAX, ReplicaId, RequestNumber, View};
 
@@ -120,9 +120,12 @@ impl Decoder {
         Decoder { rest: Bytes::copy_from_slice(input) }
     }
 
-    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
-        let taken = self.raw(N, field)?;
-        Ok(<[u8; N]>::try_from(taken.as_ref()).expect("raw returns exactly N bytes"))
+    /// Bytes whose number is fixed, copied.
+    pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
+        // Not through `raw`: a shared slice is counted, which costs more than a number is worth.
+        let taken = *self.rest.first_chunk().ok_or(DecodeError::Truncated(field))?;
+        self.rest.advance(N);
+        Ok(taken)
     }
 
     pub fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {

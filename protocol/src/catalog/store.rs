@@ -54,7 +54,7 @@ pub(super) fn read<R: Wire>(tables: &impl Tables, key: &[u8]) -> Result<Option<R
 }
 
 pub(super) fn write(tables: &mut impl Tables, key: &[u8], row: &impl Wire) {
-    tables.put(key, &row.to_bytes());
+    tables.put(key, &row.encoded());
 }
 
 /// Decodes the value of a row that a scan visits.

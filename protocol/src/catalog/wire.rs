@@ -17,9 +17,15 @@ pub trait Wire: Sized {
     fn decode(input: &mut Decoder, field: &'static str) -> Result<Self, DecodeError>;
 
     fn to_bytes(&self) -> Bytes {
-        let mut out = Encoder::new();
+        // Boxed: it may be kept for long, as a reply is, and must not keep the room to grow.
+        Bytes::from(self.encoded().into_boxed_slice())
+    }
+
+    fn encoded(&self) -> Vec<u8> {
+        // Most of what is encoded fits into this: growing step by step would cost more than encoding.
+        let mut out = Encoder::with_capacity(512);
         self.encode(&mut out);
-        Bytes::from(out.finish())
+        out.finish()
     }
 
     /// Decodes the whole of `input`.
@@ -91,8 +97,7 @@ impl<const N: usize> Wire for [u8; N] {
     }
 
     fn decode(input: &mut Decoder, field: &'static str) -> Result<Self, DecodeError> {
-        let raw = input.raw(N, field)?;
-        Ok(raw.as_ref().try_into().expect("raw returns exactly N bytes"))
+        input.array(field)
     }
 }
 

@@ -302,7 +302,8 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             }
         }
         let parent = self.log.head();
-        let mut body = Encoder::new();
+        let size_max = requests.iter().map(Request::encoded_size_max).sum();
+        let mut body = Encoder::with_capacity(size_max);
         for request in &requests {
             request.encode(&mut body);
         }

@@ -35,7 +35,7 @@ pub(crate) use vote::decode_headers;
 
 use super::{Body, Message};
 use crate::codec::{DecodeError, Decoder, Encoder};
-use crate::types::{Checksum, ClientId, ClusterId, Epoch, Peer, Release};
+use crate::types::{Checksum, ClientId, ClusterId, Epoch, Peer, REPLICAS_MAX, Release, ReplicaId};
 
 /// The fixed part of every message.
 pub const FRAME_HEADER_SIZE: usize = 128;
@@ -50,6 +50,8 @@ const MAGIC: u32 = u32::from_le_bytes(*b"VSTN");
 /// The format of frames and bodies. What changes either, changes this.
 const WIRE_VERSION: u16 = 1;
 
+const SIZE_START: usize = 8;
+const SIZE_END: usize = 12;
 const CHECKSUM_START: usize = 16;
 const CHECKSUM_END: usize = 32;
 const RESERVED_SIZE: usize = 28;
@@ -60,31 +62,30 @@ const SENDER_CLIENT: u8 = 2;
 impl Message {
     pub fn encode(&self) -> Bytes {
         let mut out = Encoder::with_capacity(FRAME_HEADER_SIZE + bodies::size_hint(&self.body));
-        out.raw(&[0; FRAME_HEADER_SIZE]);
+        self.encode_header(&mut out);
+        assert_eq!(out.len(), FRAME_HEADER_SIZE);
         bodies::encode(&self.body, &mut out);
         let mut frame = out.finish();
         assert!(frame.len() <= MESSAGE_SIZE_MAX);
 
         let size = u32::try_from(frame.len()).expect("MESSAGE_SIZE_MAX is far below 2^32");
-        let header = self.encode_header(size);
-        frame[..FRAME_HEADER_SIZE].copy_from_slice(&header);
+        frame[SIZE_START..SIZE_END].copy_from_slice(&size.to_le_bytes());
         let checksum = checksum_of(&frame);
         frame[CHECKSUM_START..CHECKSUM_END].copy_from_slice(&checksum.get().to_le_bytes());
         Bytes::from(frame)
     }
 
-    /// The header without its checksum.
-    fn encode_header(&self, size: u32) -> Vec<u8> {
+    /// The header, with zeros for what is known only once the body is encoded: size and checksum.
+    fn encode_header(&self, out: &mut Encoder) {
         let (sender_kind, sender) = match self.from {
             Peer::Replica(replica) => (SENDER_REPLICA, u128::from(replica.get())),
             Peer::Client(client) => (SENDER_CLIENT, client.get()),
         };
-        let mut out = Encoder::with_capacity(FRAME_HEADER_SIZE);
         out.u32(MAGIC);
         out.u16(WIRE_VERSION);
         out.u8(bodies::number(&self.body));
         out.u8(sender_kind);
-        out.u32(size);
+        out.u32(0);
         out.u32(self.epoch.get());
         out.u128(0);
         out.u128(self.cluster.get());
@@ -95,7 +96,6 @@ impl Message {
         out.u64(self.floor.get());
         out.u32(self.release.get());
         out.raw(&[0; RESERVED_SIZE]);
-        out.finish()
     }
 
     /// How long the frame is that begins with `prefix`, or why it is not one of ours. For readers of
@@ -132,7 +132,7 @@ impl Message {
         let checksum = checksum_of(&frame);
 
         let mut input = Decoder::new(frame);
-        input.raw(6, "frame.magic")?;
+        input.array::<6>("frame.magic")?;
         let kind = input.u8("frame.kind")?;
         let sender_kind = input.u8("frame.sender_kind")?;
         input.u32("frame.size")?;
@@ -141,13 +141,13 @@ impl Message {
             return Err(DecodeError::Invalid("frame.checksum"));
         }
         let cluster = ClusterId::new(input.u128("frame.cluster")?);
-        let from = decode_sender(sender_kind, input.raw(16, "frame.sender")?)?;
+        let from = decode_sender(sender_kind, input.array("frame.sender")?)?;
         let view = input.view("frame.view")?;
         let incarnation = input.incarnation("frame.incarnation")?;
         let checkpoint = input.op("frame.checkpoint")?;
         let floor = input.op("frame.floor")?;
         let release = Release::new(input.u32("frame.release")?);
-        if input.raw(RESERVED_SIZE, "frame.reserved")?.iter().any(|&byte| byte != 0) {
+        if input.array("frame.reserved")? != [0; RESERVED_SIZE] {
             return Err(DecodeError::Invalid("frame.reserved"));
         }
         let body = bodies::decode(kind, &mut input)?;
@@ -181,17 +181,16 @@ fn checksum_of(frame: &[u8]) -> Checksum {
     Checksum::of_parts(&[&frame[..CHECKSUM_START], &frame[CHECKSUM_END..]])
 }
 
-fn decode_sender(kind: u8, sender: Bytes) -> Result<Peer, DecodeError> {
-    let mut input = Decoder::new(sender);
+fn decode_sender(kind: u8, sender: [u8; 16]) -> Result<Peer, DecodeError> {
     match kind {
         SENDER_REPLICA => {
-            let replica = input.replica("frame.sender")?;
-            if input.rest().iter().any(|&byte| byte != 0) {
+            let [replica, rest @ ..] = sender;
+            if usize::from(replica) >= REPLICAS_MAX || rest != [0; 15] {
                 return Err(DecodeError::Invalid("frame.sender"));
             }
-            Ok(Peer::Replica(replica))
+            Ok(Peer::Replica(ReplicaId::new(replica)))
         }
-        SENDER_CLIENT => Ok(Peer::Client(ClientId::new(input.u128("frame.sender")?))),
+        SENDER_CLIENT => Ok(Peer::Client(ClientId::new(u128::from_le_bytes(sender)))),
         _ => Err(DecodeError::Invalid("frame.sender_kind")),
     }
 }
