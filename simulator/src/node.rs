@@ -90,9 +90,7 @@ impl Machine {
 
     /// What `viewstone replace-disk` does: a new, empty disk, marked as such.
     pub fn replace_disk(&mut self, config: &Config) {
-        // Whatever was about to befall the old disk.
-        self.disk.crash();
-        self.disk.wipe();
+        self.disk = SimulatedDisk::new(self.random.word());
         let count = u8::try_from(config.quorums.replica_count).expect("at most seven");
         let nonce = Nonce::new(u128::from(self.random.word()) << 64 | u128::from(self.random.word()));
         let superblock = Superblock::replace(config.cluster, config.epoch, self.id, count, nonce);

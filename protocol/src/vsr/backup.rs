@@ -203,13 +203,18 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
 
     /// A client could not reach the primary, or the primary does not answer it.
     pub(super) fn remember_request(&mut self, request: Request) {
-        if let Admission::Answered(reply) = self.state.sessions().check(&request) {
+        let standing = self.state.sessions().check(&request);
+        if let Admission::Answered(reply) = standing {
             return self.send_client(request.client, Body::Reply(reply));
         }
         self.send_located(request.client);
+        if self.check_request(&request).is_err() {
+            return;
+        }
         let now = self.now;
         let Status::Backup(backup) = &mut self.status else { return };
-        if backup.starving.len() < STARVING_MAX {
+        // What the primary would refuse is no reason to suspect it; but it may know more sessions.
+        if standing == Admission::New && backup.starving.len() < STARVING_MAX {
             backup.starving.entry(request_key(&request)).or_insert_with(|| (request.clone(), now));
         }
         let primary = self.primary_of(self.view());

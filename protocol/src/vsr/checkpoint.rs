@@ -116,7 +116,12 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         let own = self.durable.checkpoint.op();
         let limits = self.config.limits;
         let mut points: Vec<Op> = vec![own];
-        points.extend(self.others().into_iter().map(|other| self.peers.get(other).checkpoint));
+        let incarnations = self.incarnations();
+        points.extend(self.others().into_iter().map(|other| {
+            let facts = self.peers.get(other);
+            // What the lost disk of a peer had is lost.
+            if facts.incarnation < incarnations[other.index()] { Op::ZERO } else { facts.checkpoint }
+        }));
         points.sort_unstable_by(|a, b| b.cmp(a));
         let slowest = *points.last().expect("this replica is among them");
         let by_quorum = points[self.config.quorums.checkpoint - 1].min(own);

@@ -58,6 +58,11 @@ impl WalIndex {
         }
     }
 
+    /// Whether this incarnation certainly never had the entry durably, and so never acknowledged it.
+    fn never_held(&self, op: Op, name: Checksum) -> bool {
+        !self.known.contains_key(&(op, name)) && op > self.uncertain_through
+    }
+
     /// The head was learned from a primary: later entries cannot have been acknowledged before.
     pub(super) fn certain_above(&mut self, op: Op) {
         self.uncertain_through = self.uncertain_through.min(op);
@@ -146,6 +151,8 @@ impl Log {
             _ if slot.header.op <= self.checkpoint => SlotState::Present,
             BodyState::Durable => SlotState::Present,
             BodyState::Faulty => SlotState::Faulty,
+            // Acknowledged once, found damaged, and just being written again.
+            BodyState::Writing if !self.wal.never_held(slot.header.op, slot.name) => SlotState::Faulty,
             // What is still being written was not acknowledged, and will not be in the old view.
             BodyState::Writing | BodyState::Missing => SlotState::Missing,
         };
@@ -392,29 +399,44 @@ pub(super) fn recover_headers(
     by_name.insert((checkpoint.op, checkpoint.name()), checkpoint);
 
     let installed = suffix.last().map_or(Op::ZERO, |header| header.op);
-    let prepared_since = records
+    // The newest entry prepared since whose ancestors lead down to what was installed. Above a hole
+    // nothing was acknowledged; if damage made the hole, the WAL says that it is not certain.
+    let mut prepared_since: Vec<&EntryHeader> = records
         .iter()
         .map(|record| &record.header)
         .filter(|header| header.view == log_view && header.op > installed)
-        .max_by_key(|header| header.op);
-    let newest = prepared_since.or(suffix.last()).unwrap_or(checkpoint);
-    if newest.op <= checkpoint.op {
+        .collect();
+    prepared_since.sort_unstable_by_key(|header| std::cmp::Reverse(header.op));
+    let floor = installed.max(checkpoint.op);
+    let headers = prepared_since
+        .into_iter()
+        .map(|newest| ancestors(newest, &by_name))
+        .find(|headers| headers[0].op <= floor)
+        .unwrap_or_else(|| ancestors(suffix.last().unwrap_or(checkpoint), &by_name));
+    if headers.last().is_none_or(|newest| newest.op <= checkpoint.op) {
         return vec![checkpoint.clone()];
     }
-
-    let mut headers = vec![newest.clone()];
-    let mut below = newest;
-    while let Some(parent) =
-        below.op.get().checked_sub(1).and_then(|op| by_name.get(&(Op::new(op), below.parent)))
-    {
-        headers.push((*parent).clone());
-        below = parent;
-    }
-    headers.reverse();
     let contradicts = match headers.iter().find(|header| header.op == checkpoint.op) {
         Some(header) => header.name() != checkpoint.name(),
         None => headers[0].op == checkpoint.op.next(),
     };
     // Entries of a deposed view may stand above a checkpoint that was fetched from a later one.
     if contradicts { vec![checkpoint.clone()] } else { headers }
+}
+
+/// The entry and its ancestors as far as they are known, ascending.
+fn ancestors(
+    newest: &EntryHeader,
+    by_name: &BTreeMap<(Op, Checksum), &EntryHeader>,
+) -> Vec<EntryHeader> {
+    let mut headers = vec![newest.clone()];
+    let mut below = newest;
+    while below.op > Op::ZERO
+        && let Some(parent) = by_name.get(&(below.op.previous(), below.parent))
+    {
+        headers.push((*parent).clone());
+        below = parent;
+    }
+    headers.reverse();
+    headers
 }

@@ -39,7 +39,9 @@ impl Peers {
         facts.known = true;
         facts.heard_at = now;
         // A late message is an older truth: a durable checkpoint never falls. The floor may.
-        facts.checkpoint = facts.checkpoint.max(message.checkpoint);
+        // Unless its tables are lost: then it vouches for nothing.
+        let vouches = message.checkpoint > Op::ZERO;
+        facts.checkpoint = if vouches { facts.checkpoint.max(message.checkpoint) } else { Op::ZERO };
         facts.floor = message.floor;
     }
 

@@ -30,16 +30,19 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             admitted: Default::default(),
             sequence: 0,
             answered: [0; REPLICAS_MAX],
+            confirmed: 0,
             heartbeat_at: self.now,
             confirmed_at: self.now,
             progress_at: self.now,
             throttled_until: Tick::ZERO,
             expire_at: self.now.plus(EXPIRE_INTERVAL_MS),
             reads: Default::default(),
+            reads_bytes: 0,
             challenges: BTreeMap::new(),
             rejoins: Default::default(),
         });
         self.candidate = None;
+        self.asked_view = None;
         self.event(Event::ViewStartedAsPrimary);
         for other in self.others() {
             self.send_start_view(other, None);
@@ -101,7 +104,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     }
 
     /// What can be said against a request without looking at its session.
-    fn check_request(&self, request: &Request) -> Result<(), Refusal> {
+    pub(super) fn check_request(&self, request: &Request) -> Result<(), Refusal> {
         match &request.operation {
             Operation::Expire { .. } | Operation::Rejoin { .. } => {
                 return Err(Refusal::Invalid("only the primary proposes this".into()));

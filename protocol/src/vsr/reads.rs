@@ -11,6 +11,16 @@ use crate::message::QueryAnswer;
 
 /// Reads that wait for their confirmation.
 const READS_MAX: usize = 1_024;
+const READS_BYTES_MAX: usize = 16 << 20;
+
+impl Question {
+    fn size(&self) -> usize {
+        match self {
+            Question::Query { query, .. } => query.len(),
+            Question::Standing(request) => request.encoded_size_max(),
+        }
+    }
+}
 
 impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     pub(super) fn on_query(&mut self, client: ClientId, number: u64, query: Bytes) {
@@ -28,9 +38,11 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         let confirmed = self.confirmed();
         let commit = self.commit;
         let Status::Primary(primary) = &mut self.status else { return false };
-        if primary.reads.len() >= READS_MAX {
+        let size = question.size();
+        if primary.reads.len() >= READS_MAX || primary.reads_bytes + size > READS_BYTES_MAX {
             return false;
         }
+        primary.reads_bytes += size;
         // What the old primary acknowledged is somewhere in the inherited log (P112).
         let index =
             if planted(Canary::ReadsBeforeInheritance) { Op::ZERO } else { commit.max(primary.inherited) };
@@ -70,7 +82,8 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         let unconfirmed = planted(Canary::UnconfirmedReads);
         loop {
             let Status::Primary(primary) = &mut self.status else { return };
-            if confirmed >= primary.sequence {
+            if confirmed > primary.confirmed {
+                primary.confirmed = confirmed;
                 primary.confirmed_at = self.now;
             }
             let Some(read) = primary.reads.front() else { return };
@@ -88,6 +101,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
                 return self.event(Event::ReadWaitedForApply);
             }
             let read = primary.reads.pop_front().expect("it was just seen");
+            primary.reads_bytes -= read.question.size();
             self.event(Event::ReadIndexConfirmed);
             match read.question {
                 Question::Query { client, number, query } => self.execute_query(client, number, &query),

@@ -87,7 +87,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
 
     /// Tables that are behind the superblock were lost. If it names no checkpoint either, they are
     /// merely empty: the log tells everything.
-    fn tables_must_be_fetched(&self) -> bool {
+    pub(super) fn tables_must_be_fetched(&self) -> bool {
         let tables = self.state.tables();
         tables.syncing().is_some() || tables.durable().op() < self.durable.checkpoint.op()
     }
@@ -118,6 +118,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     /// Not fit for its place in the view. A primary leaves; anybody else waits to be told the head.
     pub(super) fn transition_to_recovering(&mut self, leave: bool) {
         self.leave_status();
+        self.asked_view = None;
         if !self.head_certain {
             self.event(Event::UncertainHead);
         }

@@ -12,18 +12,16 @@
 //! ```
 
 use super::status::{Rejoining, Status};
+use super::sync::Sync;
 use super::*;
 use crate::message::StartView;
 
 impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     pub(super) fn transition_to_rejoining(&mut self, nonce: Nonce) {
-        self.status = Status::Rejoining(Rejoining {
-            nonce,
-            ask_at: self.now,
-            granted: None,
-            sync: None,
-            learned: None,
-        });
+        let minimum = self.wanted.checkpoint.op();
+        let sync = self.tables_must_be_fetched().then(|| Sync::new(minimum));
+        self.status =
+            Status::Rejoining(Rejoining { nonce, ask_at: self.now, granted: None, sync, learned: None });
     }
 
     pub(super) fn tick_rejoin(&mut self) {
@@ -44,8 +42,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         // Also when something was learned: the view may have changed, and its log with it.
         rejoining.ask_at = if rejoining.learned.is_some() { relearn_at } else { ask_at };
         if rejoining.sync.is_none() {
-            let nonce = self.nonce();
-            self.asked_view = Some(nonce);
+            let nonce = self.view_nonce();
             self.send_all(&Body::GetView { nonce });
         }
     }
@@ -99,20 +96,21 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
 
     /// A primary told its log. In memory only: nothing is promised before all of it is durable.
     pub(super) fn learn_log(&mut self, view: View, start: StartView) {
-        let Status::Rejoining(rejoining) = &mut self.status else { return };
+        let Status::Rejoining(rejoining) = &self.status else { return };
         let Some((op, granted_view)) = rejoining.granted else { return };
         if self.wanted.amnesiac.is_none() {
             // The promise about another log is already on its way to the disk.
             return;
         }
         let head = start.headers.last().map_or(Op::ZERO, |header| header.op);
-        let applied = self.state.applied();
-        let contradicts =
-            start.headers.iter().any(|header| header.op == applied.op && header.name() != applied.name());
-        if view < granted_view || head < op.max(applied.op) || contradicts || rejoining.sync.is_some() {
+        let busy = rejoining.sync.is_some();
+        if view < granted_view || head < op || busy || self.contradicts_applied(&start.headers) {
             return;
         }
-        rejoining.learned = Some(view);
+        self.asked_view = None;
+        if let Status::Rejoining(rejoining) = &mut self.status {
+            rejoining.learned = Some(view);
+        }
         self.commit = self.commit.max(start.commit);
         self.log.replace(start.headers);
     }
@@ -142,5 +140,8 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         self.wanted.vote = None;
         self.wanted.suffix = self.log.newest(window);
         self.wanted.amnesiac = None;
+        // The lost disk's acknowledgements are void, and this one has none yet.
+        let head = self.log.head_op();
+        self.log.wal_index().certain_above(head);
     }
 }

@@ -76,6 +76,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         if self.now < self.repair.headers_at {
             return;
         }
+        self.connect_ahead();
         let head = self.log.head_op();
         if self.repair.target.is_some_and(|(op, _)| op <= head) {
             self.repair.target = None;
@@ -117,14 +118,18 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         }
     }
 
+    /// Whether the peer was heard of lately: what a silent one last said proves nothing.
+    fn is_fresh(&self, other: ReplicaId) -> bool {
+        let facts = self.peers.get(other);
+        facts.known && self.now.since(facts.heard_at) < self.config.timeouts.suspicion_ms * 4
+    }
+
     /// A peer whose WAL may still hold `op`; the primary only if nobody else is heard of.
     fn pick_peer(&mut self, op: Op) -> Option<ReplicaId> {
-        let recent_ms = self.config.timeouts.suspicion_ms * 4;
-        let fresh = |facts: &peers::PeerFacts| facts.known && self.now.since(facts.heard_at) < recent_ms;
         let able: Vec<ReplicaId> = self
             .others()
             .into_iter()
-            .filter(|other| fresh(self.peers.get(*other)) && self.peers.get(*other).floor < op)
+            .filter(|other| self.is_fresh(*other) && self.peers.get(*other).floor < op)
             .collect();
         let count = able.len() as u64;
         if count == 0 {
@@ -162,8 +167,8 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         let known: Vec<_> = self
             .others()
             .into_iter()
+            .filter(|other| self.is_fresh(*other))
             .map(|other| *self.peers.get(other))
-            .filter(|facts| facts.known)
             .collect();
         let all_moved_on = !known.is_empty() && known.iter().all(|facts| facts.floor >= lowest);
         let checkpoint = known.iter().map(|facts| facts.checkpoint).max().unwrap_or(Op::ZERO);
@@ -240,11 +245,21 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     }
 
     fn fill_ahead(&mut self, headers: Vec<EntryHeader>) {
-        let (head, head_name) = self.head();
+        let head = self.log.head_op();
         for header in headers.into_iter().rev() {
             if header.op > head {
                 self.repair.ahead.push_front(header);
             }
+        }
+        self.connect_ahead();
+    }
+
+    /// Appends the headers above the head once they reach down to it. The head may have moved up to
+    /// meet them.
+    fn connect_ahead(&mut self) {
+        let (head, head_name) = self.head();
+        while self.repair.ahead.front().is_some_and(|header| header.op <= head) {
+            self.repair.ahead.pop_front();
         }
         let Some(lowest) = self.repair.ahead.front() else { return };
         if lowest.op > head.next() {

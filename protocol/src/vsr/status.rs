@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::select_log::Ballot;
 use super::sync::Sync;
-use crate::entry::{Entry, Request};
+use crate::entry::{Entry, Operation, Request};
 use crate::types::{ClientId, Nonce, Op, REPLICAS_MAX, ReplicaId, RequestNumber, SessionId, Tick, View};
 
 pub(super) enum Status {
@@ -49,7 +49,9 @@ impl Status {
 pub(super) type RequestKey = (SessionId, RequestNumber, ClientId);
 
 pub(super) fn request_key(request: &Request) -> RequestKey {
-    (request.session, request.number, request.client)
+    let session =
+        if request.operation == Operation::Register { SessionId::ZERO } else { request.session };
+    (session, request.number, request.client)
 }
 
 pub(super) struct Primary {
@@ -65,6 +67,8 @@ pub(super) struct Primary {
     pub sequence: u64,
     /// The newest heartbeat that each replica has answered.
     pub answered: [u64; REPLICAS_MAX],
+    /// The newest heartbeat that enough replicas have answered.
+    pub confirmed: u64,
     pub heartbeat_at: Tick,
     /// When enough replicas last confirmed this view.
     pub confirmed_at: Tick,
@@ -74,6 +78,7 @@ pub(super) struct Primary {
     pub throttled_until: Tick,
     pub expire_at: Tick,
     pub reads: VecDeque<PendingRead>,
+    pub reads_bytes: usize,
     pub challenges: BTreeMap<ReplicaId, (Nonce, Nonce)>,
     pub rejoins: VecDeque<(ReplicaId, Nonce)>,
 }

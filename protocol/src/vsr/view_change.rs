@@ -270,15 +270,19 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
                 .all(|voter| self.peers.get(*voter).floor >= next)
     }
 
+    /// Whether a log with this end cannot be the one whose beginning was applied here.
+    pub(super) fn contradicts_applied(&self, headers: &[EntryHeader]) -> bool {
+        let applied = self.state.applied();
+        headers.last().is_none_or(|head| head.op < applied.op)
+            || headers.iter().any(|header| header.op == applied.op && *header != *applied)
+    }
+
     /// Makes `headers` the log of `view`, on disk by one superblock write, before anything else of it.
     /// False if that would contradict what was applied.
     pub(super) fn adopt_log(&mut self, view: View, headers: Vec<EntryHeader>, commit: Op) -> bool {
-        let applied = self.state.applied();
-        let (op, name) = (applied.op, applied.name());
         let head = headers.last().map_or(Op::ZERO, |header| header.op);
-        let contradicts = head < op || headers.iter().any(|header| header.op == op && header.name() != name);
-        if contradicts {
-            self.diverged(format!("the log of view {view} contradicts applied op {op}"));
+        if self.contradicts_applied(&headers) {
+            self.diverged(format!("the log of view {view} contradicts applied op {}", self.applied()));
             return false;
         }
         let window = usize::try_from(self.config.limits.pipeline_max).expect("the pipeline is short") + 1;
@@ -369,6 +373,10 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         if installed && !answers_us && !planted(Canary::LateStartViewReplacesLog) {
             return;
         }
+        if self.contradicts_applied(&start.headers) {
+            // A view that was over before the checkpoint that this replica fetched: old news.
+            return;
+        }
         self.leave_status();
         if self.adopt_log(view, start.headers, start.commit) {
             self.transition_to_backup();
@@ -381,14 +389,19 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         }
     }
 
+    /// The same until it is answered, or an answer slower than the next question would never count.
+    pub(super) fn view_nonce(&mut self) -> Nonce {
+        let fresh = self.nonce();
+        *self.asked_view.get_or_insert(fresh)
+    }
+
     /// Asks `to` for the log of its view. Asking changes nothing here.
     pub(super) fn ask_view(&mut self, to: ReplicaId) {
         if to == self.me() || self.now < self.ask_view_at {
             return;
         }
         self.ask_view_at = self.after(self.config.timeouts.resend_ms);
-        let nonce = self.nonce();
-        self.asked_view = Some(nonce);
+        let nonce = self.view_nonce();
         self.send(to, Body::GetView { nonce });
     }
 }
