@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::linearizability::Checked;
 use crate::oracles::Compared;
 
 #[derive(Clone, Debug, Default)]
@@ -9,12 +10,21 @@ pub struct Coverage {
     marks: BTreeMap<String, u64>,
     pub compared: Compared,
     pub operations: u64,
+    /// Histories of single keys that were judged without looking at the log, and those too long for it.
+    pub keys_judged: u64,
+    pub keys_skipped: u64,
     pub virtual_micros: u64,
 }
 
 impl Coverage {
     pub fn mark(&mut self, what: impl Into<String>) {
         *self.marks.entry(what.into()).or_default() += 1;
+    }
+
+    /// What the judge from outside has looked at.
+    pub fn seen(&mut self, seen: &Checked) {
+        self.keys_judged += seen.keys as u64;
+        self.keys_skipped += seen.skipped as u64;
     }
 
     pub fn count(&self, what: &str) -> u64 {
@@ -32,6 +42,8 @@ impl Coverage {
         self.compared.roots += other.compared.roots;
         self.compared.votes += other.compared.votes;
         self.operations += other.operations;
+        self.keys_judged += other.keys_judged;
+        self.keys_skipped += other.keys_skipped;
         self.virtual_micros += other.virtual_micros;
     }
 
@@ -39,13 +51,15 @@ impl Coverage {
     pub fn report(&self) -> String {
         let compared = &self.compared;
         let mut text = format!(
-            "compared: {} log entries, {} replies, {} reads ({} of lists), {} state roots, {} votes; {:.0} s of virtual time\n",
+            "compared: {} log entries, {} replies, {} reads ({} of lists), {} state roots, {} votes, {} histories of keys ({} too long); {:.0} s of virtual time\n",
             compared.entries,
             compared.replies,
             compared.reads,
             compared.lists,
             compared.roots,
             compared.votes,
+            self.keys_judged,
+            self.keys_skipped,
             std::time::Duration::from_micros(self.virtual_micros).as_secs_f64(),
         );
         for line in self.marks.iter().collect::<Vec<_>>().chunks(3) {

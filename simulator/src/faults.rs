@@ -539,6 +539,12 @@ fn inspect(world: &mut World) {
                     world.nemesis.afflicted.insert(machine, Affliction { inspection, doomed: false });
                 }
             }
+            // The WAL remembers damage at its end until what it may have hidden is reclaimed.
+            Some(inspection) if !world.machines[machine].wal_certain => {
+                if world.machines[machine].boot > inspection.boot && world.nemesis.random.percent(20) {
+                    world.nemesis.afflicted.insert(machine, Affliction { inspection: None, doomed: false });
+                }
+            }
             Some(inspection) if is_healthy(world, machine, inspection) => {
                 world.nemesis.afflicted.remove(&machine);
                 deed(world, Some(machine), "healthy again");

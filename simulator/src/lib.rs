@@ -15,6 +15,7 @@ pub mod workload;
 pub mod faults;
 
 pub mod history;
+pub mod linearizability;
 pub mod model;
 pub mod oracles;
 

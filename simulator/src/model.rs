@@ -24,6 +24,7 @@ use protocol::entry::{self, Entry, Request};
 use protocol::state::{self, SessionFacts};
 use protocol::types::{Op, SessionId, Timestamp};
 
+pub use answers::{common_prefix, is_after};
 use sessions::{Heard, Sessions};
 
 /// The live sessions, and what the log knows of them.

@@ -47,6 +47,8 @@ pub struct Machine {
     pub random: Random,
     /// The newest durable incarnation, which names the life of the disk for the ledgers.
     pub incarnation: Incarnation,
+    /// What the WAL said of itself at the last start: whether its end is known.
+    pub wal_certain: bool,
 }
 
 /// Why a machine did not come up.
@@ -78,6 +80,7 @@ impl Machine {
             slowness: 1,
             random: Random::branch(seed, "machine"),
             incarnation: Incarnation::ZERO,
+            wal_certain: true,
         }
     }
 
@@ -130,6 +133,7 @@ impl Machine {
         let config = Config { replica: self.id, ..config.clone() };
         let options = WalOptions { segment_size: SEGMENT_SIZE, never_used: superblock.boot_count == 0 };
         let (wal, scan) = Wal::open(&self.disk, config.cluster, config.replica, options)?;
+        self.wal_certain = scan.certain;
         if superblock.tables_lost {
             DiskTables::destroy(&self.disk)?;
         }

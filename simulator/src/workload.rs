@@ -89,6 +89,10 @@ impl Workload {
         self.live_uploads.first().copied().unwrap_or(self.next_upload)
     }
 
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a workload never ends, and what comes next depends on what was learned"
+    )]
     pub fn next(&mut self) -> Action {
         // Whoever clears a bucket hurries: others may be writing to it.
         let pursue = self.clearing.is_some() || self.random.percent(60);

@@ -14,6 +14,7 @@ use replica::storage::tables::Flushed;
 
 use crate::client::Clients;
 use crate::coverage::Coverage;
+use crate::linearizability;
 use crate::faults::Nemesis;
 use crate::network::Network;
 use crate::node::{Machine, StartFailure};
@@ -164,6 +165,8 @@ impl World {
         let config = self.options.config.clone();
         let catalog = self.catalog();
         planted::with(None, || self.oracles.replay(&config, catalog)).map_err(|what| self.fail(what))?;
+        let seen = linearizability::check(&self.clients.history).map_err(|what| self.fail(what))?;
+        self.coverage.seen(&seen);
         let compared = self.oracles.compared;
         if compared.entries == 0 || compared.replies == 0 {
             return Err(self.fail("nothing was compared".into()));
@@ -599,6 +602,7 @@ impl World {
             if self.options.mode == Mode::Liveness { self.choose_outside() } else { BTreeSet::new() };
         self.network.calm();
         self.network.mend_all();
+        self.release();
         self.nemesis.end(&outside);
         self.release();
         for machine in 0..self.machines.len() {

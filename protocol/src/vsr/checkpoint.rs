@@ -144,7 +144,10 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     /// The tables cannot be read. The superblock remembers it, then the process ends; the next start
     /// fetches them from the peers.
     pub(super) fn lose_tables(&mut self, reason: String) {
-        if self.dying.is_none() {
+        if self.durable.tables_lost {
+            // The disk says so already, and their replacement is lost, too.
+            self.halt(Halt::TablesLost(reason));
+        } else if self.dying.is_none() {
             self.leave_status();
             self.dying = Some(reason);
             self.wanted.tables_lost = true;

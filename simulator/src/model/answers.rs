@@ -270,13 +270,7 @@ fn listed<'a, R>(
 ) -> Vec<Found<'a, R>> {
     let mut found: Vec<Found<'a, R>> = Vec::new();
     for (key, id, row) in rows {
-        let beyond = match after {
-            ListPosition::Start => true,
-            ListPosition::AfterKey { key: after } => key > after,
-            ListPosition::AfterPrefix { prefix: after } => key > after && !key.starts_with(after),
-            ListPosition::AfterUpload { key: after, upload } => (key, id) > (after, Some(*upload)),
-        };
-        if !beyond || !key.starts_with(prefix) {
+        if !is_after(key, id, after) || !key.starts_with(prefix) {
             continue;
         }
         match common_prefix(key, prefix.len(), delimiter) {
@@ -291,8 +285,18 @@ fn listed<'a, R>(
     found
 }
 
+/// Whether a listing that begins at `position` comes to this key, or to this upload of it.
+pub fn is_after(key: &Bytes, upload: Option<UploadId>, position: &ListPosition) -> bool {
+    match position {
+        ListPosition::Start => true,
+        ListPosition::AfterKey { key: after } => key > after,
+        ListPosition::AfterPrefix { prefix } => key > prefix && !key.starts_with(prefix),
+        ListPosition::AfterUpload { key: after, upload: id } => (key, upload) > (after, Some(*id)),
+    }
+}
+
 /// The key up to and including the first delimiter from `from` on.
-pub(crate) fn common_prefix(key: &Bytes, from: usize, delimiter: &[u8]) -> Option<Bytes> {
+pub fn common_prefix(key: &Bytes, from: usize, delimiter: &[u8]) -> Option<Bytes> {
     if delimiter.is_empty() {
         return None;
     }

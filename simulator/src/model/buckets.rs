@@ -147,6 +147,6 @@ impl Bucket {
 fn is_among(etag: ETag, wanted: &ETagMatch) -> bool {
     match wanted {
         ETagMatch::Any => true,
-        ETagMatch::OneOf { etags } => etags.iter().any(|wanted| *wanted == etag),
+        ETagMatch::OneOf { etags } => etags.contains(&etag),
     }
 }

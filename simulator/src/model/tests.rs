@@ -39,6 +39,9 @@ struct Pair {
     /// Requests that were made before: some come again.
     past: Vec<Request>,
     seen: Seen,
+    /// Pages may end before their limit, because they have become large.
+    pages_end_early: bool,
+    short_pages: u64,
 }
 
 /// How often each outcome was seen, so that a test can tell whether it looked at anything.
@@ -78,6 +81,8 @@ impl Pair {
             clients: (0..client_count).map(client).collect(),
             past: Vec::new(),
             seen: Seen::default(),
+            pages_end_early: options.limits.page_bytes_max < 10_000,
+            short_pages: 0,
         }
     }
 
@@ -239,7 +244,13 @@ impl Pair {
     fn query(&mut self, client: usize, action: &Action, query: &Query) {
         let bytes = self.state.query(&query.to_bytes()).unwrap().unwrap();
         let answer = QueryReply::from_bytes(&bytes).unwrap();
-        assert_eq!(answer, self.model.answer(query), "{query:?}");
+        let expected = self.model.answer(query);
+        if answer != expected && self.pages_end_early {
+            self.short_pages += 1;
+            self.model.agrees(query, &answer).unwrap();
+        } else {
+            assert_eq!(answer, expected, "{query:?}");
+        }
         match &answer {
             Ok(answer) => self.seen.note(answer),
             Err(error) => self.seen.note(error),
@@ -344,15 +355,26 @@ fn the_model_and_the_catalog_tell_the_same_story() {
 
 #[test]
 fn they_agree_in_worlds_of_every_kind() {
+    let mut short_pages = 0;
     for seed in 0..30 {
         let mut random = Random::branch(seed, "worlds");
-        let limits = limits(*random.pick(&[2, 3, 16]));
-        let options = WorkloadOptions::draw(&mut random, small());
-        let mut pair = Pair::new(seed, limits, &options, 3);
+        let limits =
+            Limits { session_window: *random.pick(&[1, 4, 32]), ..limits(*random.pick(&[2, 3, 16])) };
+        let catalog = CatalogLimits {
+            inline_bytes_max: *random.pick(&[1, 64]),
+            part_bytes_min: *random.pick(&[0, 1, 5, 1_000]),
+            page_entries_max: *random.pick(&[1, 3, 50]),
+            page_bytes_max: *random.pick(&[300, 1 << 20]),
+            collect_parts_max: *random.pick(&[1, 3]),
+        };
+        let options = WorkloadOptions::draw(&mut random, catalog);
+        let mut pair = Pair::new(seed, limits, &options, random.index(5) + 1);
         for _ in 0..150 {
             pair.step();
         }
+        short_pages += pair.short_pages;
     }
+    assert!(short_pages > 0);
 }
 
 #[test]
