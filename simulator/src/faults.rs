@@ -11,13 +11,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::tables::{Scan, Tables as _};
 use protocol::types::{Op, Peer, ReplicaId};
 use protocol::vsr::StatusName;
-use replica::storage::disk::{Disk as _, SimulatedDisk};
+use replica::storage::disk::{Disk as _, DiskFile as _, SimulatedDisk};
 use replica::storage::superblock::SUPERBLOCK_NAME;
 use replica::storage::tables::TABLES_NAME;
 
 use crate::options::Options;
 use crate::random::Random;
 use crate::world::World;
+
+const LOG_PREFIX: &str = "wal-";
 
 /// How far ahead of true time a clock may be set. Cluster time never runs back, so a leap into the
 /// future would let every deadline pass for the rest of the run.
@@ -336,11 +338,19 @@ fn narrow(world: &mut World, machine: usize) {
     lift_links(world, links);
 }
 
-/// Everything at once, or the links of one machine.
+/// Everything at once, or the links of one machine. Sometimes whoever reigns dies at that moment:
+/// those who were cut off then vote with the log that they went away with.
 fn mend(world: &mut World, machine: usize) {
-    if world.nemesis.random.percent(40) {
+    if world.nemesis.random.percent(50) {
         world.trace.note(world.now, None, "all links mended");
-        return world.network.mend_all();
+        world.network.mend_all();
+        if world.nemesis.random.percent(40)
+            && let Some(primary) = reigning(world)
+        {
+            deed(world, Some(primary), "primary lost as the links are mended");
+            world.crash(primary, "power");
+        }
+        return;
     }
     world.trace.note(world.now, Some(machine), "links mended");
     let me = peer(machine);
@@ -368,6 +378,9 @@ fn fill_disk(world: &mut World, machine: usize) {
 fn damage(world: &mut World, damage: Damage) {
     let count = world.machines.len();
     let Some(machine) = world.nemesis.victim(count) else { return };
+    if matches!(damage, Damage::Rot) && world.nemesis.random.percent(30) && damage_head(world, machine) {
+        return;
+    }
     let disk = world.machines[machine].disk.clone();
     let done = match damage {
         Damage::Rot | Damage::Unreadable => {
@@ -401,6 +414,46 @@ fn damage(world: &mut World, damage: Damage) {
             world.crash(machine, "power, upon damage");
         }
     }
+}
+
+/// The newest entry of one log rots, and others who hold it die: those who are left must not take
+/// damage for absence. False if the machine holds no entry.
+fn damage_head(world: &mut World, machine: usize) -> bool {
+    let host = &mut world.machines[machine];
+    let Some(process) = &mut host.process else { return false };
+    let (op, name) = process.core.head();
+    let Ok(Some(entry)) = process.wal.read(op, name) else { return false };
+    let disk = host.disk.clone();
+    let Some((file, offset)) = find(&disk, &entry.body) else { return false };
+    world.nemesis.afflict(machine);
+    world.crash(machine, "power, before its head is damaged");
+    let Some(damage) = world.machines[machine].disk.rot_at(&file, offset) else { return true };
+    deed(world, Some(machine), "head rotten");
+    world.trace.note(world.now, Some(machine), &format!("{damage:?}"));
+    if let Some(primary) = reigning(world)
+        && world.nemesis.random.percent(70)
+    {
+        world.crash(primary, "power, while a head is rotten");
+    }
+    true
+}
+
+/// Where in the log's files these bytes are.
+fn find(disk: &SimulatedDisk, bytes: &[u8]) -> Option<(String, u64)> {
+    if bytes.is_empty() {
+        return None;
+    }
+    for name in disk.names().ok()?.into_iter().filter(|name| name.starts_with(LOG_PREFIX)) {
+        let file = disk.open(&name).ok()??;
+        let mut content = vec![0; usize::try_from(file.len().ok()?).ok()?];
+        if file.read_at(0, &mut content).is_err() {
+            continue; // A sector of it is unreadable.
+        }
+        if let Some(index) = content.windows(bytes.len()).position(|window| window == bytes) {
+            return Some((name, index as u64));
+        }
+    }
+    None
 }
 
 /// A kind of file first: most bytes are the log's, but the few others matter as much.
@@ -444,14 +497,18 @@ fn plan_wipe(world: &mut World) {
     world.nemesis.later(now, 2_500_000, 12_000_000, Lift::Release);
     // Votes are only cast when a primary goes.
     if world.nemesis.random.percent(60)
-        && let Some(primary) = (0..count).find(|it| is_primary(world, *it) && *it != machine)
+        && let Some(primary) = reigning(world).filter(|primary| *primary != machine)
     {
         world.crash(primary, "power, before a wipe");
     }
 }
 
-fn is_primary(world: &World, machine: usize) -> bool {
-    world.machines[machine].process.as_ref().is_some_and(|process| process.core.is_primary())
+/// Of those who think that they are the primary, the one in the latest view.
+fn reigning(world: &World) -> Option<usize> {
+    let process = |machine: &usize| world.machines[*machine].process.as_ref();
+    (0..world.machines.len())
+        .filter(|machine| process(machine).is_some_and(|process| process.core.is_primary()))
+        .max_by_key(|machine| process(machine).map(|process| process.core.view()))
 }
 
 fn wipe(world: &mut World, machine: usize) {

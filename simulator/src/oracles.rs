@@ -6,6 +6,7 @@ use protocol::catalog::{Catalog, Query, QueryReply, Wire};
 use protocol::config::Config;
 use protocol::entry::{Entry, EntryHeader};
 use protocol::message::{Body, Message, SlotState};
+use protocol::quorums::Quorums;
 use protocol::state::{Outcome, Refusal, Reply, State};
 use protocol::tables::{Checkpoint, MemoryTables, ReplicaTables};
 use protocol::types::{Checksum, ClientId, Incarnation, Op, Peer, ReplicaId, RequestNumber, SessionId, View};
@@ -36,6 +37,8 @@ pub struct Oracles {
     votes: BTreeMap<(ReplicaId, Incarnation, View), Bytes>,
     roots: BTreeMap<Op, Checkpoint>,
     applied: BTreeMap<ReplicaId, Op>,
+    /// The newest checkpoint that each replica ever held durably.
+    checkpoints: BTreeMap<ReplicaId, Op>,
     /// Outcomes that clients saw: (client, session, number) to op and outcome.
     replies: BTreeMap<RequestName, Reply>,
     reads: BTreeMap<Op, Vec<AnsweredRead>>,
@@ -166,6 +169,22 @@ impl Oracles {
         }
         self.committed.extend(chain.into_iter().rev());
         Ok(())
+    }
+
+    /// A replica's superblock names this checkpoint.
+    pub fn on_checkpoint(&mut self, replica: ReplicaId, op: Op) {
+        let known = self.checkpoints.entry(replica).or_default();
+        *known = op.max(*known);
+    }
+
+    /// A replica's log forgets everything up to an op: enough replicas must hold, or have held before
+    /// their disks were damaged, a checkpoint that makes up for it.
+    pub fn on_reclaim(&self, quorums: &Quorums, replica: ReplicaId, through: Op) -> Result<(), String> {
+        let holders = self.checkpoints.values().filter(|checkpoint| **checkpoint >= through).count();
+        if holders >= quorums.checkpoint {
+            return Ok(());
+        }
+        Err(format!("replica {replica} forgets its log up to op {through}, which {holders} checkpoints hold"))
     }
 
     /// The machine begins another life: what its old disk applied says nothing any more.

@@ -292,6 +292,8 @@ impl World {
         let Some(process) = host.process.as_mut().filter(|_| host.boot == boot) else { return false };
         let mut effects = Vec::new();
         feed(&mut process.core, &mut effects);
+        let checkpoint = process.core.checkpoint().op();
+        self.oracles.on_checkpoint(host.id, checkpoint);
         self.perform(machine, effects);
         self.observe(machine);
         true
@@ -349,6 +351,10 @@ impl World {
                     });
                 }
                 Effect::Reclaim { through } => {
+                    let (id, quorums) = (self.machines[machine].id, self.options.config.quorums);
+                    if let Err(what) = self.oracles.on_reclaim(&quorums, id, through) {
+                        self.failure.get_or_insert(what);
+                    }
                     self.io(machine, "reclaim", 0, |process| {
                         process.wal.reclaim(through);
                         Ok(Done::Nothing)
@@ -485,6 +491,8 @@ impl World {
             Ok(effects) => {
                 let boot = self.machines[machine].boot;
                 self.trace.note(now, Some(machine), "starts");
+                let process = self.machines[machine].process.as_ref().expect("it has just started");
+                self.oracles.on_checkpoint(self.machines[machine].id, process.core.checkpoint().op());
                 self.perform(machine, effects);
                 self.observe(machine);
                 self.schedule(self.random.clone().below(TICK), Happening::Tick { machine, boot });
@@ -549,7 +557,18 @@ impl World {
             Peer::Replica(id) => {
                 let machine = id.index();
                 let boot = self.machines[machine].boot;
-                self.with_core(machine, boot, |core, out| core.on_message(message, out));
+                let mut counted = None;
+                self.with_core(machine, boot, |core, out| {
+                    let void = is_void(core, &message).then(|| format!("{:?}", message.from));
+                    let kind = message.body.kind();
+                    core.on_message(message, out);
+                    let dropped = Effect::Event(CoreEvent::StaleIncarnationDropped);
+                    counted = void.filter(|_| !out.contains(&dropped)).map(|from| (from, kind));
+                });
+                if let Some((from, kind)) = counted {
+                    let what = format!("replica {machine} accepts {kind} of a lost disk of {from}");
+                    self.failure.get_or_insert(what);
+                }
             }
             Peer::Client(client) => {
                 if let Body::Reply(reply) = &message.body
@@ -674,4 +693,14 @@ enum Done {
     Group(Vec<(Op, Checksum)>),
     Read(Op, Checksum, Option<Entry>),
     Flushed(Flushed),
+}
+
+/// Whether a message testifies for a disk of which the receiver knows that it was replaced.
+fn is_void(core: &crate::node::Core, message: &Message) -> bool {
+    let Peer::Replica(from) = message.from else { return false };
+    let testifies = matches!(
+        message.body,
+        Body::PrepareOk { .. } | Body::CommitOk { .. } | Body::DoViewChange(_) | Body::CheckpointRoot { .. }
+    );
+    testifies && message.incarnation < core.state().incarnations()[from.index()]
 }
