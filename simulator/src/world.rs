@@ -14,8 +14,8 @@ use replica::storage::tables::Flushed;
 
 use crate::client::Clients;
 use crate::coverage::Coverage;
-use crate::linearizability;
 use crate::faults::Nemesis;
+use crate::linearizability;
 use crate::network::Network;
 use crate::node::{Machine, StartFailure};
 use crate::options::{Mode, Options};

@@ -1,3 +1,4 @@
+use protocol::entry::EntryHeader;
 use protocol::types::{ClusterId, Epoch, ReplicaId, View};
 
 use super::*;
@@ -7,7 +8,11 @@ fn superblock(view: u64) -> Superblock {
     let mut superblock = Superblock::format(ClusterId::new(7), Epoch::ZERO, ReplicaId::new(1), 3);
     superblock.view = View::new(view);
     // Grows and shrinks, so that copies of different sizes overlay each other.
-    superblock.suffix = vec![superblock.suffix[0].clone(); 1 + usize::try_from(view % 5).unwrap()];
+    for _ in 0..view % 5 {
+        let parent = superblock.suffix.last().unwrap();
+        let (op, name) = (parent.op.next(), parent.name());
+        superblock.suffix.push(EntryHeader { op, parent: name, ..parent.clone() });
+    }
     superblock
 }
 
