@@ -14,8 +14,8 @@ use replica::storage::tables::Flushed;
 
 use crate::client::Clients;
 use crate::coverage::Coverage;
-use crate::linearizability;
 use crate::faults::Nemesis;
+use crate::linearizability;
 use crate::network::Network;
 use crate::node::{Machine, StartFailure};
 use crate::options::{Mode, Options};
@@ -35,6 +35,9 @@ enum Happening {
     GroupWritten { machine: usize, boot: u64, done: Vec<(Op, Checksum)> },
     SuperblockWritten { machine: usize, boot: u64 },
     EntryRead { machine: usize, boot: u64, op: Op, name: Checksum, entry: Option<Entry> },
+    /// An I/O begins later than it was asked for: until then a crash forgets it altogether.
+    SuperblockBegins { machine: usize, boot: u64, superblock: Box<Superblock> },
+    GroupBegins { machine: usize, boot: u64 },
     Flushed { machine: usize, boot: u64, flushed: Flushed },
     Start { machine: usize },
     ClientStep { client: usize },

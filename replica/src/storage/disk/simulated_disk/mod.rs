@@ -75,6 +75,8 @@ struct World {
     dead: bool,
     capacity: u64,
     armed: Vec<Armed>,
+    /// So many writes pass before an armed fault strikes one.
+    writes_spared: u64,
     damages: Vec<Damage>,
 }
 
@@ -116,6 +118,7 @@ impl SimulatedDisk {
             dead: false,
             capacity: u64::MAX,
             armed: Vec::new(),
+            writes_spared: 0,
             damages: Vec::new(),
         };
         SimulatedDisk { world: Arc::new(Mutex::new(world)), generation: 0 }
@@ -172,7 +175,15 @@ impl SimulatedDisk {
 
     /// The next write to a file never reaches the medium.
     pub fn lose_next_write(&self) {
-        self.world().armed.push(Armed::Phantom);
+        self.lose_write(1);
+    }
+
+    /// The `count`-th write to a file from now, the first being 1, never reaches the medium.
+    pub fn lose_write(&self, count: u64) {
+        assert!(count > 0);
+        let mut world = self.world();
+        world.armed.push(Armed::Phantom);
+        world.writes_spared = count - 1;
     }
 
     /// What the armed faults have done since the last call.
@@ -315,7 +326,7 @@ impl DiskFile for SimulatedFile {
         let file = self.named(&mut world)?;
         let more = file.growth_of_write(offset, data.len());
         world.check_space(more)?;
-        match world.take_armed(|armed| armed != Armed::SyncFailed) {
+        match world.take_armed_for_write() {
             Some(Armed::Misdirected) => world.misdirect(self.inode, offset, data),
             Some(_) => {
                 let file = self.named(&mut world)?;
@@ -386,6 +397,7 @@ impl World {
         self.calls_left = None;
         self.dead = false;
         self.armed.clear();
+        self.writes_spared = 0;
     }
 
     fn drop_unnamed_files(&mut self) {
@@ -409,6 +421,14 @@ impl World {
     fn take_armed(&mut self, matches: impl Fn(Armed) -> bool) -> Option<Armed> {
         let index = self.armed.iter().position(|armed| matches(*armed))?;
         Some(self.armed.remove(index))
+    }
+
+    fn take_armed_for_write(&mut self) -> Option<Armed> {
+        if self.writes_spared > 0 {
+            self.writes_spared -= 1;
+            return None;
+        }
+        self.take_armed(|armed| armed != Armed::SyncFailed)
     }
 
     /// Lands the write at a random aligned place inside a random file that is long enough.
