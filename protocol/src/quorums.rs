@@ -24,8 +24,11 @@ impl Quorums {
         assert!(replica_count >= 1);
         assert!(replica_count <= REPLICAS_MAX);
         let replication = replica_count / 2 + 1;
-        let replication =
-            if replica_count % 2 == 0 && replica_count > 2 { replica_count / 2 } else { replication };
+        let replication = if replica_count.is_multiple_of(2) && replica_count > 2 {
+            replica_count / 2
+        } else {
+            replication
+        };
         let view_change = replica_count - replication + 1;
         let view_change = if view_change > replication { view_change } else { replication };
         let quorums = Quorums {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::tables::{Scan, Tables as _};
 use protocol::types::{Op, Peer, ReplicaId};
-use protocol::vsr::StatusName;
+use protocol::vsr::{Event, StatusName};
 use replica::storage::disk::{Disk as _, DiskFile as _, SimulatedDisk};
 use replica::storage::superblock::SUPERBLOCK_NAME;
 use replica::storage::tables::TABLES_NAME;
@@ -33,6 +33,9 @@ pub struct Nemesis {
     afflicted: BTreeMap<usize, Affliction>,
     /// What is undone after a while, and when.
     lifts: Vec<(u64, Lift)>,
+    /// How often a machine dies when something was decided, per million.
+    fateful_crash: u64,
+    ended: bool,
     /// Who stays as it is when the troubles end.
     outside: BTreeSet<usize>,
 }
@@ -81,6 +84,8 @@ impl Nemesis {
             },
             afflicted: BTreeMap::new(),
             lifts: Vec::new(),
+            fateful_crash: if options.faults.crash_in_io > 0 { 60_000 } else { 0 },
+            ended: false,
             outside: BTreeSet::new(),
         }
     }
@@ -102,11 +107,37 @@ impl Nemesis {
     pub fn end(&mut self, outside: &BTreeSet<usize>) {
         self.outside.clone_from(outside);
         self.lifts.clear();
+        self.ended = true;
     }
 
     /// Damage beyond what strikes by itself, for scenarios: from now on the disk may be unsound.
     pub fn afflict(&mut self, machine: usize) {
         self.afflicted.insert(machine, Affliction { inspection: None, doomed: false });
+    }
+
+    /// Something has just been decided and is on its way to disks and peers: the worst moment to die.
+    pub fn on_event(world: &mut World, machine: usize, event: Event) {
+        let fateful = matches!(
+            event,
+            Event::ViewChangeStarted
+                | Event::ViewChangeElected
+                | Event::ViewStartedAsPrimary
+                | Event::ViewStartedAsBackup
+                | Event::SuffixReplaced
+                | Event::NackQuorumTruncated
+                | Event::HeadLearned
+                | Event::CheckpointStarted
+                | Event::SyncFinished
+                | Event::RejoinPrepared
+                | Event::RejoinFinished
+        );
+        let nemesis = &mut world.nemesis;
+        if !fateful || nemesis.ended || !nemesis.random.per_million(nemesis.fateful_crash) {
+            return;
+        }
+        let delay = nemesis.random.below(3_000);
+        world.coverage.mark(format!("crash upon {event:?}"));
+        world.crash_soon(machine, delay);
     }
 
     /// Undoes what is due, looks after the afflicted, and does one more thing.
@@ -122,10 +153,6 @@ impl Nemesis {
             }
             draw -= weight;
         }
-    }
-
-    fn any_machine(&mut self, count: usize) -> usize {
-        self.random.index(count)
     }
 
     /// Who may be damaged now: one that is afflicted already, or a healthy one if there is room.
@@ -176,7 +203,12 @@ fn deed(world: &mut World, machine: Option<usize>, what: &str) {
 
 fn cause(world: &mut World, trouble: &str) {
     let count = world.machines.len();
-    let machine = world.nemesis.any_machine(count);
+    let primary = reigning(world);
+    let nemesis = &mut world.nemesis;
+    let machine = match primary.filter(|_| nemesis.random.percent(30)) {
+        Some(primary) => primary,
+        None => nemesis.random.index(count),
+    };
     match trouble {
         "crash" => world.crash(machine, "power"),
         "crash in I/O" => crash_in_io(world, machine),
@@ -270,19 +302,17 @@ fn isolate(world: &mut World, machine: usize) {
     cut(world, others.into_iter().flat_map(|other| [(me, other), (other, me)]).collect());
 }
 
+/// Two sides, each with some of the clients; or with all of them, who then hear both.
 fn split(world: &mut World) {
     deed(world, None, "split");
-    let count = world.machines.len();
-    let side: Vec<bool> = (0..count).map(|_| world.nemesis.random.percent(50)).collect();
-    let mut links = Vec::new();
-    for from in 0..count {
-        for to in 0..count {
-            if side[from] != side[to] {
-                links.push((peer(from), peer(to)));
-            }
-        }
+    let mut peers: Vec<Peer> = (0..world.machines.len()).map(peer).collect();
+    if world.nemesis.random.percent(50) {
+        peers.extend(world.clients.peers());
     }
-    cut(world, links);
+    let (left, right): (Vec<Peer>, Vec<Peer>) =
+        peers.into_iter().partition(|_| world.nemesis.random.percent(50));
+    let across = left.iter().flat_map(|one| right.iter().flat_map(|other| [(*one, *other), (*other, *one)]));
+    cut(world, across.collect());
 }
 
 /// One link, or all that a machine says, or all that it hears.

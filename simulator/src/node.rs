@@ -1,6 +1,6 @@
 //! One replica's machine: a disk that outlives crashes, and a process that does not.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use protocol::catalog::Catalog;
 use protocol::config::Config;
@@ -12,7 +12,7 @@ use protocol::types::{Checksum, Incarnation, Nonce, Op, ReplicaId, Tick, Timesta
 use protocol::vsr::{Effect, Replica};
 use replica::storage::disk::SimulatedDisk;
 use replica::storage::superblock::{Opened, SuperblockStore};
-use replica::storage::tables::{DiskTables, FlushJob, OpenError, TablesOptions};
+use replica::storage::tables::{DiskTables, FlushJob, Flushed, OpenError, TablesOptions};
 use replica::storage::wal::{Wal, WalOptions};
 
 use crate::random::Random;
@@ -28,8 +28,44 @@ pub struct Process {
     pub wal: Wal<SimulatedDisk>,
     pub superblocks: SuperblockStore<SimulatedDisk>,
     /// Entries that wait for the group under way to end.
-    pub appends: VecDeque<Entry>,
+    pub appends: Vec<Entry>,
     pub group_under_way: bool,
+    /// What is under way, by the number under which its end is expected.
+    jobs: BTreeMap<u64, Job>,
+    jobs_begun: u64,
+}
+
+/// I/O under way. It touches the disk when its time is up, or when the process dies before.
+pub enum Job {
+    Group(Vec<Entry>),
+    Superblock(Box<Superblock>),
+    Flush(FlushJob),
+}
+
+/// What a job has brought about.
+pub enum Done {
+    Group(Vec<(Op, Checksum)>),
+    Superblock,
+    Flush(Flushed),
+}
+
+impl Job {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Job::Group(_) => "group",
+            Job::Superblock(_) => "superblock",
+            Job::Flush(_) => "flush",
+        }
+    }
+
+    /// How long it usually takes, in microseconds.
+    pub fn micros(&self) -> u64 {
+        match self {
+            Job::Group(_) => 800,
+            Job::Superblock(_) => 600,
+            Job::Flush(_) => 3_000,
+        }
+    }
 }
 
 /// A virtual machine in a rack.
@@ -157,27 +193,60 @@ impl Machine {
         let mut core = Replica::new(config, superblock, scan, state, self.random.word());
         let mut effects = Vec::new();
         core.start(self.tick_at(now), self.clock_at(now), &mut effects);
-        self.process =
-            Some(Process { core, wal, superblocks, appends: VecDeque::new(), group_under_way: false });
+        self.process = Some(Process {
+            core,
+            wal,
+            superblocks,
+            appends: Vec::new(),
+            group_under_way: false,
+            jobs: BTreeMap::new(),
+            jobs_begun: 0,
+        });
         Ok(effects)
     }
 
-    /// Power off: memory is gone, and of what was not synced the disk keeps what it likes.
+    /// Power off: memory is gone, and of what was not synced the disk keeps what it likes. What was
+    /// under way had not begun, or was somewhere in the middle, or was done and nobody was told.
     pub fn crash(&mut self) {
-        // First, or closing its files would be the last thing that the process does in good order.
-        self.disk.crash();
-        self.process = None;
+        if let Some(mut process) = self.process.take() {
+            for job in std::mem::take(&mut process.jobs).into_values() {
+                match self.random.below(3) {
+                    0 => continue,
+                    1 => self.disk.fail_after(1 + self.random.below(12)),
+                    _ => {}
+                }
+                // Whether it succeeds: there is nobody left to be told.
+                drop(process.run(job));
+            }
+        }
         self.boot += 1;
+        self.disk.crash();
     }
 }
 
 impl Process {
-    /// Writes everything that waits as one group. Returns what has become durable.
-    pub fn write_group(&mut self) -> std::io::Result<Vec<(Op, Checksum)>> {
-        for entry in self.appends.drain(..) {
-            self.wal.append(&entry)?;
+    /// Notes what is under way. Its number is told when its time is up.
+    pub fn begin(&mut self, job: Job) -> u64 {
+        self.jobs_begun += 1;
+        self.jobs.insert(self.jobs_begun, job);
+        self.jobs_begun
+    }
+
+    pub fn end(&mut self, number: u64) -> Job {
+        self.jobs.remove(&number).expect("a job ends once, in the process that began it")
+    }
+
+    pub fn run(&mut self, job: Job) -> std::io::Result<Done> {
+        match job {
+            Job::Group(entries) => {
+                for entry in entries {
+                    self.wal.append(&entry)?;
+                }
+                self.wal.commit_group().map(Done::Group)
+            }
+            Job::Superblock(superblock) => self.superblocks.write(&superblock).map(|()| Done::Superblock),
+            Job::Flush(flush) => flush.run().map(Done::Flush).map_err(std::io::Error::other),
         }
-        self.wal.commit_group()
     }
 
     pub fn has_group_to_write(&self) -> bool {

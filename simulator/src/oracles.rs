@@ -34,6 +34,8 @@ pub struct Oracles {
     /// What each life of a disk has sworn to hold.
     sworn: BTreeMap<Life, BTreeMap<Op, (Checksum, View)>>,
     promised: BTreeMap<Life, View>,
+    /// What each replica in normal operation was last seen with: its boot, its log view, its head.
+    standing: BTreeMap<ReplicaId, (u64, View, Op)>,
     votes: BTreeMap<(ReplicaId, Incarnation, View), Bytes>,
     roots: BTreeMap<Op, Checkpoint>,
     applied: BTreeMap<ReplicaId, Op>,
@@ -118,6 +120,12 @@ impl Oracles {
             return Err(format!("{life:?} casts two different votes for view {}", vote.view));
         }
         let Some(sworn) = self.sworn.get(&life) else { return Ok(()) };
+        if let Some((op, (_, view))) = sworn.iter().find(|(_, (_, view))| *view > vote.log_view) {
+            let log_view = vote.log_view;
+            return Err(format!(
+                "{life:?} acknowledged op {op} in view {view} and votes the log of view {log_view}"
+            ));
+        }
         for slot in &vote.slots {
             let name = slot.header.name();
             if slot.state == SlotState::Missing
@@ -185,6 +193,28 @@ impl Oracles {
             return Ok(());
         }
         Err(format!("replica {replica} forgets its log up to op {through}, which {holders} checkpoints hold"))
+    }
+
+    /// A replica in normal operation, or None for any other: the log of a view only grows there.
+    pub fn on_standing(
+        &mut self,
+        replica: ReplicaId,
+        standing: Option<(u64, View, Op)>,
+    ) -> Result<(), String> {
+        let Some((boot, log_view, head)) = standing else {
+            self.standing.remove(&replica);
+            return Ok(());
+        };
+        match self.standing.insert(replica, (boot, log_view, head)) {
+            Some((known_boot, known_view, known_head))
+                if known_boot == boot && known_view == log_view && known_head > head =>
+            {
+                Err(format!(
+                    "replica {replica} moved its log back from op {known_head} to {head} in view {log_view}"
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The machine begins another life: what its old disk applied says nothing any more.

@@ -10,14 +10,13 @@ use protocol::message::{Body, Message};
 use protocol::state::{Outcome as RequestOutcome, Refusal};
 use protocol::types::{Checksum, Op, Peer, ReplicaId};
 use protocol::vsr::{Effect, Event as CoreEvent, Halt, StatusName};
-use replica::storage::tables::Flushed;
 
 use crate::client::Clients;
 use crate::coverage::Coverage;
 use crate::faults::Nemesis;
 use crate::linearizability;
 use crate::network::Network;
-use crate::node::{Machine, StartFailure};
+use crate::node::{Done, Job, Machine, StartFailure};
 use crate::options::{Mode, Options};
 use crate::oracles::Oracles;
 use crate::planted;
@@ -30,17 +29,37 @@ const TICK: u64 = 10_000;
 const HEALING_MAX: u64 = 240_000_000;
 
 enum Happening {
-    Deliver { to: Peer, frame: Bytes },
-    Tick { machine: usize, boot: u64 },
-    GroupWritten { machine: usize, boot: u64, done: Vec<(Op, Checksum)> },
-    SuperblockWritten { machine: usize, boot: u64 },
-    EntryRead { machine: usize, boot: u64, op: Op, name: Checksum, entry: Option<Entry> },
-    /// An I/O begins later than it was asked for: until then a crash forgets it altogether.
-    SuperblockBegins { machine: usize, boot: u64, superblock: Box<Superblock> },
-    GroupBegins { machine: usize, boot: u64 },
-    Flushed { machine: usize, boot: u64, flushed: Flushed },
-    Start { machine: usize },
-    ClientStep { client: usize },
+    Deliver {
+        to: Peer,
+        frame: Bytes,
+    },
+    Tick {
+        machine: usize,
+        boot: u64,
+    },
+    /// The time of a job is up.
+    Job {
+        machine: usize,
+        boot: u64,
+        number: u64,
+    },
+    EntryRead {
+        machine: usize,
+        boot: u64,
+        op: Op,
+        name: Checksum,
+        entry: Option<Entry>,
+    },
+    Crash {
+        machine: usize,
+        boot: u64,
+    },
+    Start {
+        machine: usize,
+    },
+    ClientStep {
+        client: usize,
+    },
     Trouble,
 }
 
@@ -216,10 +235,8 @@ impl World {
         let machine = match &what {
             Happening::Deliver { to: Peer::Replica(to), .. } => Some(to.index()),
             Happening::Tick { machine, .. }
-            | Happening::GroupWritten { machine, .. }
-            | Happening::SuperblockWritten { machine, .. }
-            | Happening::EntryRead { machine, .. }
-            | Happening::Flushed { machine, .. } => Some(*machine),
+            | Happening::Job { machine, .. }
+            | Happening::EntryRead { machine, .. } => Some(*machine),
             _ => None,
         };
         if let Some(machine) = machine
@@ -230,26 +247,14 @@ impl World {
         match what {
             Happening::Deliver { to, frame } => self.deliver(to, frame),
             Happening::Tick { machine, boot } => self.tick(machine, boot),
-            Happening::GroupWritten { machine, boot, done } => {
-                self.with_core(machine, boot, |core, out| {
-                    for (op, name) in done {
-                        core.on_appended(op, name, out);
-                    }
-                });
-                self.end_group(machine, boot);
-            }
-            Happening::SuperblockWritten { machine, boot } => {
-                self.with_core(machine, boot, |core, out| core.on_superblock_written(out));
-            }
+            Happening::Job { machine, boot, number } => self.end_job(machine, boot, number),
             Happening::EntryRead { machine, boot, op, name, entry } => {
                 self.with_core(machine, boot, |core, out| core.on_entry_read(op, name, entry, out));
             }
-            Happening::Flushed { machine, boot, flushed } => {
-                self.with_core(machine, boot, |core, out| {
-                    if core.state_mut().tables_mut().finish_flush(flushed) {
-                        core.on_checkpoint_flushed(out);
-                    }
-                });
+            Happening::Crash { machine, boot } => {
+                if self.machines[machine].boot == boot {
+                    self.crash(machine, "power, at a bad moment");
+                }
             }
             Happening::Start { machine } => self.start(machine),
             Happening::ClientStep { client } => self.client_step(client),
@@ -312,6 +317,11 @@ impl World {
             self.failure.get_or_insert(what);
         }
         let core = &self.machines[machine].process.as_ref().expect("just seen").core;
+        let standing = (core.status() == StatusName::Normal)
+            .then(|| (self.machines[machine].boot, core.log_view(), core.head().0));
+        if let Err(what) = self.oracles.on_standing(id, standing) {
+            self.failure.get_or_insert(what);
+        }
         self.trace.status(
             machine,
             core.status(),
@@ -339,29 +349,22 @@ impl World {
                 Effect::Append { entry } => {
                     self.oracles.on_append(&entry);
                     let process = self.machines[machine].process.as_mut().expect("it is up");
-                    process.appends.push_back(entry);
+                    process.appends.push(entry);
                     self.begin_group(machine);
                 }
                 Effect::WriteSuperblock(superblock) => {
-                    self.io(machine, "superblock", 600, |process| {
-                        process.superblocks.write(&superblock).map(|()| Done::Superblock)
-                    });
+                    self.begin_job(machine, Job::Superblock(superblock));
                 }
                 Effect::ReadEntry { op, name } => {
-                    self.io(machine, "read", 100, |process| {
-                        let entry = process.wal.read(op, name)?;
-                        Ok(Done::Read(op, name, entry))
-                    });
+                    self.read_entry(machine, op, name);
                 }
                 Effect::Reclaim { through } => {
                     let (id, quorums) = (self.machines[machine].id, self.options.config.quorums);
                     if let Err(what) = self.oracles.on_reclaim(&quorums, id, through) {
                         self.failure.get_or_insert(what);
                     }
-                    self.io(machine, "reclaim", 0, |process| {
-                        process.wal.reclaim(through);
-                        Ok(Done::Nothing)
-                    });
+                    let process = self.machines[machine].process.as_mut().expect("it is up");
+                    process.wal.reclaim(through);
                 }
                 Effect::FlushCheckpoint => self.flush(machine),
                 Effect::Halt(halt) => return self.halted(machine, halt),
@@ -372,6 +375,7 @@ impl World {
 
     fn core_event(&mut self, machine: usize, event: CoreEvent) {
         self.coverage.mark(format!("{event:?}"));
+        Nemesis::on_event(self, machine, event);
         let noisy = matches!(
             event,
             CoreEvent::PipelineFull
@@ -406,56 +410,85 @@ impl World {
             return;
         }
         process.group_under_way = true;
-        self.io(machine, "group", 800, |process| process.write_group().map(Done::Group));
-    }
-
-    fn end_group(&mut self, machine: usize, boot: u64) {
-        let host = &mut self.machines[machine];
-        if let Some(process) = host.process.as_mut().filter(|_| host.boot == boot) {
-            process.group_under_way = false;
-            self.begin_group(machine);
-        }
+        let entries = std::mem::take(&mut process.appends);
+        self.begin_job(machine, Job::Group(entries));
     }
 
     fn flush(&mut self, machine: usize) {
-        self.io(machine, "flush", 3_000, |process| match process.flush_job() {
-            Some(job) => job.run().map(Done::Flushed).map_err(std::io::Error::other),
-            None => Ok(Done::Nothing),
-        });
+        let process = self.machines[machine].process.as_ref().expect("only processes flush");
+        if let Some(flush) = process.flush_job() {
+            self.begin_job(machine, Job::Flush(flush));
+        }
     }
 
-    /// Does some I/O at once and lets its completion arrive later. Any error ends the process.
-    fn io(
-        &mut self,
-        machine: usize,
-        what: &'static str,
-        micros: u64,
-        work: impl FnOnce(&mut crate::node::Process) -> std::io::Result<Done>,
-    ) {
+    fn begin_job(&mut self, machine: usize, job: Job) {
         let host = &mut self.machines[machine];
-        let process = host.process.as_mut().expect("only processes do I/O");
-        let result = work(process);
+        let delay = host.random.exponential(job.micros() * host.slowness);
         let boot = host.boot;
-        let delay = host.random.exponential(micros * host.slowness);
+        let number = host.process.as_mut().expect("only processes do I/O").begin(job);
+        self.schedule(delay, Happening::Job { machine, boot, number });
+    }
+
+    /// Does what was under way, and tells the core. Any error ends the process.
+    fn end_job(&mut self, machine: usize, boot: u64, number: u64) {
+        let host = &mut self.machines[machine];
+        let Some(process) = host.process.as_mut().filter(|_| host.boot == boot) else { return };
+        let job = process.end(number);
+        let what = job.name();
+        let result = process.run(job);
         for damage in self.machines[machine].disk.take_damages() {
             self.trace.note(self.now, Some(machine), &format!("damage: {damage:?}"));
         }
-        let done = match result {
-            Ok(done) => done,
-            Err(error) => {
-                self.coverage.mark(format!("crash in {what}"));
-                self.trace.note(self.now, Some(machine), &format!("{what} failed: {error}"));
-                return self.crash(machine, what);
+        match result {
+            Ok(Done::Superblock) => {
+                self.with_core(machine, boot, |core, out| core.on_superblock_written(out));
             }
-        };
-        let happening = match done {
-            Done::Nothing => return,
-            Done::Superblock => Happening::SuperblockWritten { machine, boot },
-            Done::Group(done) => Happening::GroupWritten { machine, boot, done },
-            Done::Read(op, name, entry) => Happening::EntryRead { machine, boot, op, name, entry },
-            Done::Flushed(flushed) => Happening::Flushed { machine, boot, flushed },
-        };
-        self.schedule(delay, happening);
+            Ok(Done::Group(done)) => {
+                self.with_core(machine, boot, |core, out| {
+                    for (op, name) in done {
+                        core.on_appended(op, name, out);
+                    }
+                });
+                let host = &mut self.machines[machine];
+                if let Some(process) = host.process.as_mut().filter(|_| host.boot == boot) {
+                    process.group_under_way = false;
+                    self.begin_group(machine);
+                }
+            }
+            Ok(Done::Flush(flushed)) => {
+                self.with_core(machine, boot, |core, out| {
+                    if core.state_mut().tables_mut().finish_flush(flushed) {
+                        core.on_checkpoint_flushed(out);
+                    }
+                });
+            }
+            Err(error) => self.io_failed(machine, what, &error),
+        }
+    }
+
+    /// Reads at once, and tells the core a little later.
+    fn read_entry(&mut self, machine: usize, op: Op, name: Checksum) {
+        let host = &mut self.machines[machine];
+        let process = host.process.as_mut().expect("only processes read");
+        match process.wal.read(op, name) {
+            Ok(entry) => {
+                let (boot, delay) = (host.boot, host.random.exponential(100 * host.slowness));
+                self.schedule(delay, Happening::EntryRead { machine, boot, op, name, entry });
+            }
+            Err(error) => self.io_failed(machine, "read", &error),
+        }
+    }
+
+    fn io_failed(&mut self, machine: usize, what: &'static str, error: &std::io::Error) {
+        self.coverage.mark(format!("crash in {what}"));
+        self.trace.note(self.now, Some(machine), &format!("{what} failed: {error}"));
+        self.crash(machine, what);
+    }
+
+    /// The machine dies soon, if it does not die before.
+    pub fn crash_soon(&mut self, machine: usize, delay: u64) {
+        let boot = self.machines[machine].boot;
+        self.schedule(delay, Happening::Crash { machine, boot });
     }
 
     /// The process dies now; an operator or a supervisor starts it again after a while.
@@ -687,15 +720,6 @@ impl World {
             }
         }
     }
-}
-
-/// What an I/O has brought about, to be told when it completes.
-enum Done {
-    Nothing,
-    Superblock,
-    Group(Vec<(Op, Checksum)>),
-    Read(Op, Checksum, Option<Entry>),
-    Flushed(Flushed),
 }
 
 /// Whether a message testifies for a disk of which the receiver knows that it was replaced.

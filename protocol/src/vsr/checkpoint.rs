@@ -55,7 +55,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     /// The op just applied is a checkpoint op and has not been frozen.
     fn checkpoint_is_due(&self) -> bool {
         let applied = self.applied();
-        applied > self.frozen_at && applied.get() % self.config.limits.checkpoint_interval_ops == 0
+        applied > self.frozen_at && applied.get().is_multiple_of(self.config.limits.checkpoint_interval_ops)
     }
 
     pub(super) fn settle_checkpoint(&mut self) {

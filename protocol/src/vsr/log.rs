@@ -278,6 +278,16 @@ impl Log {
             let entry = self.bodies.remove(&op).expect("it was just seen");
             self.bodies_bytes -= entry.encoded_size();
         }
+        // Far ahead of what is applied, what the WAL can give back need not be kept either.
+        while self.bodies_bytes > 4 * BODIES_BYTES_MAX {
+            let Some((op, _)) = self.bodies.last_key_value() else { break };
+            let op = *op;
+            if self.slot(op).is_none_or(|slot| slot.body != BodyState::Durable) {
+                break;
+            }
+            let entry = self.bodies.remove(&op).expect("it was just seen");
+            self.bodies_bytes -= entry.encoded_size();
+        }
     }
 
     /// The body is handed to the WAL.

@@ -216,12 +216,12 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
                 }
                 Body::GetRows { op, start, end, after } => self.on_get_rows(from, op, start, end, after),
                 Body::Rows { op, start, after, rows, last } => {
-                    self.on_rows(from, op, start, after, rows, last)
+                    self.on_rows(from, op, start, after, rows, last);
                 }
                 Body::SnapshotGone { op } => self.on_snapshot_gone(from, op),
                 Body::RejoinAsk { nonce } => self.on_rejoin_ask(from, nonce),
                 Body::RejoinChallenge { nonce, challenge } => {
-                    self.on_rejoin_challenge(from, nonce, challenge)
+                    self.on_rejoin_challenge(from, nonce, challenge);
                 }
                 Body::RejoinAnswer { nonce, challenge } => self.on_rejoin_answer(from, nonce, challenge),
                 Body::RejoinGranted { nonce, op } => self.on_rejoin_granted(view, nonce, op),

@@ -71,7 +71,10 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
 
     pub(super) fn on_request(&mut self, request: Request, forwarded: bool) {
         if !self.is_primary() {
-            return if forwarded { () } else { self.remember_request(request) };
+            if !forwarded {
+                self.remember_request(request);
+            }
+            return;
         }
         if let Err(refusal) = self.check_request(&request) {
             return self.refuse(&request, refusal);
