@@ -46,7 +46,7 @@ pub enum Job {
 pub enum Done {
     Group(Vec<(Op, Checksum)>),
     Superblock,
-    Flush(Flushed),
+    Flush(Box<Flushed>),
 }
 
 impl Job {
@@ -245,7 +245,9 @@ impl Process {
                 self.wal.commit_group().map(Done::Group)
             }
             Job::Superblock(superblock) => self.superblocks.write(&superblock).map(|()| Done::Superblock),
-            Job::Flush(flush) => flush.run().map(Done::Flush).map_err(std::io::Error::other),
+            Job::Flush(flush) => {
+                flush.run().map(|done| Done::Flush(Box::new(done))).map_err(std::io::Error::other)
+            }
         }
     }
 

@@ -63,6 +63,9 @@ enum Happening {
     Trouble,
 }
 
+/// Which kind of message is kept back on a link (none named: all of them), and what was.
+type Held = (Option<&'static str>, Vec<Bytes>);
+
 struct Scheduled {
     at: u64,
     order: u64,
@@ -104,7 +107,7 @@ pub struct World {
     random: Random,
     failure: Option<String>,
     /// Messages of this kind are kept back instead of delivered, for scenarios.
-    held: BTreeMap<(Peer, Peer), (Option<&'static str>, Vec<Bytes>)>,
+    held: BTreeMap<(Peer, Peer), Held>,
 }
 
 /// What is left of a world that went well.
@@ -457,7 +460,7 @@ impl World {
             }
             Ok(Done::Flush(flushed)) => {
                 self.with_core(machine, boot, |core, out| {
-                    if core.state_mut().tables_mut().finish_flush(flushed) {
+                    if core.state_mut().tables_mut().finish_flush(*flushed) {
                         core.on_checkpoint_flushed(out);
                     }
                 });
@@ -563,7 +566,7 @@ impl World {
     }
 
     pub fn send(&mut self, to: Peer, message: &Message) {
-        let frame = Bytes::from(message.encode());
+        let frame = message.encode();
         self.trace.message(self.now, message, to);
         if let Some((kind, frames)) = self.held.get_mut(&(message.from, to))
             && kind.is_none_or(|kind| kind == message.body.kind())
