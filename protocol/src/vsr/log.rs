@@ -447,3 +447,81 @@ fn ancestors(newest: &EntryHeader, by_name: &BTreeMap<(Op, Checksum), &EntryHead
     headers.reverse();
     headers
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{ClusterId, Epoch, Timestamp, View};
+
+    /// The empty log and so many entries of view 1 after it.
+    fn headers(count: u64) -> Vec<EntryHeader> {
+        let mut all = vec![EntryHeader::genesis(ClusterId::new(1), Epoch::new(1))];
+        for op in 1..=count {
+            let below = all.last().expect("it begins with the empty log");
+            let next = EntryHeader {
+                view: View::new(1),
+                op: Op::new(op),
+                parent: below.name(),
+                timestamp: Timestamp::new(op),
+                ..below.clone()
+            };
+            all.push(next);
+        }
+        all
+    }
+
+    fn record(header: &EntryHeader, present: bool) -> WalRecord {
+        WalRecord { header: header.clone(), name: header.name(), present }
+    }
+
+    /// It was acknowledged, then found damaged; a vote taken while its repair was on the way to the
+    /// disk denied it, and a quorum of denials cut off what had been committed.
+    #[test]
+    fn an_entry_that_was_durable_once_is_never_denied_while_it_is_repaired() {
+        let all = headers(2);
+        let scan = WalScan { records: vec![record(&all[1], false)], certain: true };
+        let mut log = Log::new(all.clone(), WalIndex::new(&scan), Op::ZERO);
+        for header in &all[1..] {
+            log.on_writing(header.op, header.name());
+        }
+        let states: Vec<SlotState> = log.vote_slots(3).iter().map(|slot| slot.state).collect();
+        assert_eq!(states, [SlotState::Present, SlotState::Faulty, SlotState::Missing]);
+    }
+
+    /// A crash in the middle of catching up left the newest entry without its ancestors; everything
+    /// that had been acknowledged below it was missing from the next vote.
+    #[test]
+    fn an_entry_above_a_hole_does_not_hide_what_is_below_it() {
+        let all = headers(5);
+        let records: Vec<WalRecord> = [1, 2, 5].map(|op| record(&all[op], true)).to_vec();
+        let recovered = recover_headers(&all[..1], View::new(1), &all[0], &records);
+        assert_eq!(recovered, all[..=2]);
+    }
+
+    #[test]
+    fn the_durable_prefix_ends_before_the_first_gap_and_grows_over_it_later() {
+        let all = headers(3);
+        let mut log = Log::new(all.clone(), WalIndex::default(), Op::ZERO);
+        for op in [1, 3] {
+            log.on_appended(Op::new(op), all[usize::try_from(op).unwrap()].name());
+        }
+        assert_eq!(log.durable_through(), Op::new(1));
+        log.on_appended(Op::new(2), all[2].name());
+        assert_eq!(log.durable_through(), Op::new(3));
+    }
+
+    /// A log that does not follow from a fetched checkpoint belongs to a view that is over.
+    #[test]
+    fn a_log_that_contradicts_a_fetched_checkpoint_is_dropped() {
+        let all = headers(3);
+        let mut foreign = all[2].clone();
+        foreign.view = View::new(2);
+        let mut log = Log::new(all.clone(), WalIndex::default(), Op::ZERO);
+        assert!(!log.anchor(&foreign));
+        assert_eq!(log.head().header, foreign);
+
+        let mut log = Log::new(all.clone(), WalIndex::default(), Op::ZERO);
+        assert!(log.anchor(&all[2]));
+        assert_eq!(log.head_op(), Op::new(3));
+    }
+}
