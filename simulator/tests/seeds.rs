@@ -19,6 +19,7 @@ fn seeds_that_were_not_live_are() {
     let seeds = [
         (11, "headers fetched ahead were never connected, and a laggard's floor vetoed the sync"),
         (78, "the log began above the checkpoint, and the durable prefix could not grow"),
+        (1413, "the primary of a view that was over was asked again and again, and no other"),
         (1945, "tables that were lost twice in a row never ended the process"),
         (2260, "messages that were held back stayed so for ever"),
         (2489, "a WAL whose end was uncertain counted as healed"),

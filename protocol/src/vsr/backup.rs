@@ -30,6 +30,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         if from != self.primary_of(view) || view < self.view() {
             return false;
         }
+        self.heard_view = self.heard_view.max(view);
         if matches!(self.status, Status::Syncing(_) | Status::Rejoining(_)) {
             return false;
         }

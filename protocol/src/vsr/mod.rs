@@ -82,6 +82,8 @@ pub struct Replica<M, T> {
     candidate: Option<View>,
     /// A `GetView` whose answer must carry this nonce.
     asked_view: Option<Nonce>,
+    /// The newest view whose primary was heard: whoever must be told the log asks there.
+    heard_view: View,
     ask_view_at: Tick,
     candidate_resend_at: Tick,
     /// Views tried in a row without any progress: each doubles the patience.

@@ -58,6 +58,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             repair: Repair::default(),
             candidate: None,
             asked_view: None,
+            heard_view: View::ZERO,
             ask_view_at: Tick::ZERO,
             candidate_resend_at: Tick::ZERO,
             fruitless_views: 0,
@@ -139,7 +140,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
                 recovering.escalate_at = escalate_at;
             }
         }
-        let primary = self.primary_of(self.view());
+        let primary = self.primary_of(self.view().max(self.heard_view));
         if primary != self.me() {
             self.ask_view(primary);
         }
