@@ -93,7 +93,7 @@ pub enum StartFailure {
     /// An I/O call failed because the machine crashed again.
     Crashed,
     /// The disk holds nothing or nothing readable: only the operator's command helps.
-    NoSuperblock,
+    NoSuperblock(String),
     /// The tables are damaged, and the superblock knows it now.
     TablesLost,
 }
@@ -163,7 +163,8 @@ impl Machine {
         self.boot += 1;
         let (superblock, mut superblocks) = match SuperblockStore::open(&self.disk)? {
             Opened::Formatted(superblock, store) => (*superblock, store),
-            Opened::NeverFormatted | Opened::Unreadable(_) => return Err(StartFailure::NoSuperblock),
+            Opened::NeverFormatted => return Err(StartFailure::NoSuperblock("the disk is blank".into())),
+            Opened::Unreadable(reason) => return Err(StartFailure::NoSuperblock(reason)),
         };
         self.incarnation = superblock.incarnation;
         let config = Config { replica: self.id, ..config.clone() };

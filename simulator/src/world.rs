@@ -548,14 +548,14 @@ impl World {
                 self.machines[machine].crash();
                 self.schedule(100_000, Happening::Start { machine });
             }
-            Err(StartFailure::NoSuperblock) => self.replace(machine),
+            Err(StartFailure::NoSuperblock(reason)) => self.replace(machine, &reason),
         }
     }
 
     /// Nothing on the disk can be believed: the operator puts in a new one.
-    fn replace(&mut self, machine: usize) {
+    fn replace(&mut self, machine: usize, reason: &str) {
         if !self.nemesis.is_afflicted(machine) || self.options.config.quorums.replica_count < 3 {
-            self.failure.get_or_insert(format!("replica {machine} cannot start from an undamaged disk"));
+            self.failure.get_or_insert(format!("replica {machine} cannot start from an undamaged disk: {reason}"));
             return;
         }
         self.coverage.mark("superblock lost");
