@@ -155,14 +155,16 @@ impl Nemesis {
         }
     }
 
-    /// Who may be damaged now: one that is afflicted already, or a healthy one if there is room.
+    /// Who may be damaged now, if there is room: one that is healthy. One damage for each affliction:
+    /// the log can tell one damaged place from a torn end, but two that hit both witnesses of one
+    /// entry look like an entry that never was.
     fn victim(&mut self, count: usize) -> Option<usize> {
-        let full = self.afflicted.len() >= self.afflicted_max;
-        let among: Vec<usize> = match full || self.random.percent(40) && !self.afflicted.is_empty() {
-            true => self.afflicted.keys().copied().collect(),
-            false => (0..count).collect(),
-        };
-        if among.is_empty() { None } else { Some(*self.random.pick(&among)) }
+        if self.afflicted.len() >= self.afflicted_max {
+            return None;
+        }
+        let healthy: Vec<usize> =
+            (0..count).filter(|machine| !self.afflicted.contains_key(machine)).collect();
+        if healthy.is_empty() { None } else { Some(*self.random.pick(&healthy)) }
     }
 
     fn later(&mut self, now: u64, low: u64, high: u64, lift: Lift) {

@@ -555,7 +555,8 @@ impl World {
     /// Nothing on the disk can be believed: the operator puts in a new one.
     fn replace(&mut self, machine: usize, reason: &str) {
         if !self.nemesis.is_afflicted(machine) || self.options.config.quorums.replica_count < 3 {
-            self.failure.get_or_insert(format!("replica {machine} cannot start from an undamaged disk: {reason}"));
+            self.failure
+                .get_or_insert(format!("replica {machine} cannot start from an undamaged disk: {reason}"));
             return;
         }
         self.coverage.mark("superblock lost");
