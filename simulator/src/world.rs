@@ -667,6 +667,8 @@ impl World {
         let quorums = self.options.config.quorums;
         let spare = quorums.replica_count - quorums.view_change;
         let mut outside: BTreeSet<usize> = self.nemesis.afflicted().collect();
+        // A core needs a quorum of logs whose end is known.
+        outside.extend((0..self.machines.len()).filter(|machine| !self.machines[*machine].wal_certain));
         while outside.len() < spare {
             outside.insert(self.random.index(self.machines.len()));
         }
