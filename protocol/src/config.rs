@@ -53,6 +53,14 @@ impl Limits {
         }
     }
 
+    /// The headers in a suffix: those that may be uncommitted, and the committed one below them.
+    pub const fn suffix_count(&self) -> usize {
+        assert!(self.pipeline_max <= 8);
+        #[expect(clippy::cast_possible_truncation, reason = "it is at most eight")]
+        let pipeline_max = self.pipeline_max as usize;
+        pipeline_max + 1
+    }
+
     /// Whether the numbers fit together; the error names the first that does not.
     pub fn check(&self) -> Result<(), &'static str> {
         if self.pipeline_max == 0 || self.pipeline_max > 8 {

@@ -87,7 +87,6 @@ pub enum Event {
     StaleIncarnationDropped,
     RequestDuplicateAnswered,
     RequestDuplicateInPipeline,
-    SessionEvicted,
     SessionsExpired,
     ReadIndexConfirmed,
     ReadWaitedForApply,

@@ -133,7 +133,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         if !complete {
             return;
         }
-        let window = usize::try_from(self.config.limits.pipeline_max).expect("the pipeline is short") + 1;
+        let window = self.config.limits.suffix_count();
         self.wanted.incarnation = Incarnation::from_rejoin(op);
         self.wanted.view = view;
         self.wanted.log_view = view;

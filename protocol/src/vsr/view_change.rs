@@ -94,7 +94,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     }
 
     pub(super) fn compute_vote(&self, view: View) -> Vote {
-        let window = usize::try_from(self.config.limits.pipeline_max).expect("the pipeline is short") + 1;
+        let window = self.config.limits.suffix_count();
         Vote {
             view,
             log_view: self.log_view(),
@@ -285,7 +285,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             self.diverged(format!("the log of view {view} contradicts applied op {}", self.applied()));
             return false;
         }
-        let window = usize::try_from(self.config.limits.pipeline_max).expect("the pipeline is short") + 1;
+        let window = self.config.limits.suffix_count();
         let skip = headers.len().saturating_sub(window);
         self.wanted.suffix = headers[skip..].to_vec();
         self.wanted.view = view;
@@ -342,7 +342,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         if !self.view_is_durable() {
             return;
         }
-        let window = usize::try_from(self.config.limits.pipeline_max).expect("the pipeline is short") + 1;
+        let window = self.config.limits.suffix_count();
         let start = StartView { commit: self.commit, headers: self.log.newest(window), nonce };
         self.send(to, Body::StartView(start));
     }
