@@ -6,6 +6,7 @@ pub mod codec;
 pub mod config;
 pub mod quorums;
 pub mod types;
+pub mod wire;
 
 pub mod entry;
 pub mod message;

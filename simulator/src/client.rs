@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use protocol::catalog::{Catalog, CatalogLimits, Operation, Query, QueryReply, Reply, Wire};
+use protocol::catalog::{Catalog, CatalogLimits, Operation, Query, QueryReply, Reply};
 use protocol::client::{Client, ClientSettings, Failure, Output, Ticket};
 use protocol::message::Message;
 use protocol::types::{ClientId, Op, Peer, Tick, Timestamp};
+use protocol::wire::Wire;
 
 use crate::coverage::Coverage;
 use crate::history::{History, Id, Outcome};

@@ -17,12 +17,13 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use protocol::catalog::{
     AccessKey, Answer, BodyId, BucketId, BucketRef, CatalogLimits, ChunkedBody, Error, Headers,
-    ObjectSummary, Operation, Part, Query, QueryReply, Reply, Success, Tags, UploadId, Wire,
+    ObjectSummary, Operation, Part, Query, QueryReply, Reply, Success, Tags, UploadId,
 };
 use protocol::config::Limits;
 use protocol::entry::{self, Entry, Request};
 use protocol::state::{self, SessionFacts};
 use protocol::types::{Op, SessionId, Timestamp};
+use protocol::wire::Wire;
 
 pub use answers::{common_prefix, is_after};
 use sessions::{Heard, Sessions};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::catalog::{Catalog, Query, QueryReply, Wire};
+use protocol::catalog::{Catalog, Query, QueryReply};
 use protocol::config::Config;
 use protocol::entry::{Entry, EntryHeader};
 use protocol::message::{Body, Message, SlotState};
@@ -10,6 +10,7 @@ use protocol::quorums::Quorums;
 use protocol::state::{Outcome, Refusal, Reply, State};
 use protocol::tables::{Checkpoint, MemoryTables, ReplicaTables};
 use protocol::types::{Checksum, ClientId, Incarnation, Op, Peer, ReplicaId, RequestNumber, SessionId, View};
+use protocol::wire::Wire;
 
 use bytes::Bytes;
 

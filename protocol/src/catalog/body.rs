@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::names::BodyId;
-use super::wire::{wire_enum, wire_struct};
+use crate::wire::{wire_enum, wire_struct};
 
 pub const CHUNK_BYTES_MAX: u32 = 64 << 20;
 

@@ -1,6 +1,6 @@
 //! Why the catalog refused: one variant for each meaning that S3 knows, and a few of our own.
 
-use super::wire::wire_enum;
+use crate::wire::wire_enum;
 
 wire_enum! {
     #[derive(Copy)]

@@ -6,8 +6,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::wire::{wire_enum, wire_struct};
 use crate::types::Timestamp;
+use crate::wire::{wire_enum, wire_struct};
 
 /// All headers of an object together, names and values.
 pub const HEADER_BYTES_MAX: usize = 8 << 10;

@@ -8,8 +8,6 @@
 //! (`operation`, `query`, `reply`, `error`), the rows (`keys`, `rows`), and what happens (`apply`,
 //! `answer`).
 
-mod wire;
-
 mod body;
 mod error;
 mod limits;
@@ -35,6 +33,7 @@ use bytes::Bytes;
 use crate::machine::{Context, Invalid, Machine, QueryContext};
 use crate::tables::{TableFault, Tables};
 
+use crate::wire::Wire;
 pub use answer::verdicts::verdict;
 pub use body::{
     CHUNK_BYTES_MAX, ChunkedBody, EXTENT_COUNT_MAX, Encoding, Extent, NewBody, Piece, PieceSource,
@@ -60,7 +59,6 @@ pub use reply::{
     Answer, Bucket, ListEntry, NamedAccessKey, NamedBody, Object, ObjectSummary, Part, QueryReply, Reply,
     Success, Upload, UploadEntry, Verdict,
 };
-pub use wire::Wire;
 
 /// The catalog itself is in the tables; this is only what its operations are bounded by.
 #[derive(Clone, Copy, Debug)]

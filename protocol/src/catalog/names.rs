@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::wire::{wire_number, wire_struct};
 use crate::types::{Op, SessionId};
+use crate::wire::{wire_number, wire_struct};
 
 /// The longest key of an object, in bytes.
 pub const KEY_BYTES_MAX: usize = 1024;

@@ -10,8 +10,8 @@ use super::metadata::{
     check_checksums, check_headers, check_tags,
 };
 use super::names::{BodyId, BucketRef, PART_NUMBER_MAX, UploadId, check_bucket_name, check_key};
-use super::wire::{wire_enum, wire_struct};
 use crate::types::Timestamp;
+use crate::wire::{wire_enum, wire_struct};
 
 pub const OWNER_BYTES_MAX: usize = 128;
 pub const ACCESS_KEY_ID_BYTES_MAX: usize = 128;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::names::{BodyId, BucketRef, ChunkId, KEY_BYTES_MAX, UploadId};
 use super::operation::OWNER_BYTES_MAX;
-use super::wire::{wire_enum, wire_struct};
+use crate::wire::{wire_enum, wire_struct};
 
 /// The most chunks that one query asks about.
 pub const VERDICT_COUNT_MAX: usize = 4096;

@@ -8,8 +8,8 @@ use super::metadata::{Checksums, ETag, Headers, Tags};
 use super::names::{BodyId, BucketId, UploadId};
 use super::operation::AccessKey;
 use super::query::ListPosition;
-use super::wire::{wire_enum, wire_struct};
 use crate::types::{Op, Timestamp};
+use crate::wire::{wire_enum, wire_struct};
 
 /// The answer to an operation. Small: it is kept with the session for as long as it may be asked again.
 pub type Reply = Result<Success, Error>;

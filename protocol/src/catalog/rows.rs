@@ -6,9 +6,9 @@ use super::body::ChunkedBody;
 use super::metadata::{CHECKSUM_BYTES_MAX, CHECKSUM_COUNT_MAX, Checksums, Headers, Tags};
 use super::names::{BodyId, BucketId, UploadId};
 use super::reply::ObjectSummary;
-use super::wire::{Wire, wire_enum, wire_struct};
 use crate::codec::{DecodeError, Decoder};
 use crate::types::{Op, Timestamp};
+use crate::wire::{Wire, wire_enum, wire_struct};
 
 wire_struct! {
     pub(super) struct BucketRow {

@@ -5,9 +5,9 @@ use super::keys;
 use super::metadata::Conditions;
 use super::names::{BucketId, BucketRef};
 use super::rows::{BucketRow, ObjectRow};
-use super::wire::Wire;
 use crate::codec::{DecodeError, Decoder};
 use crate::tables::{Scan, TableFault, Tables};
+use crate::wire::Wire;
 
 /// Why an operation or a query ends early: refused, or the table cannot be read.
 #[derive(Debug)]

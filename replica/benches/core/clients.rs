@@ -1,10 +1,11 @@
 //! Clients that put small objects under distinct keys.
 
 use bytes::Bytes;
-use protocol::catalog::{BucketRef, Conditions, ETag, NewBody, Operation as Put, Wire, headers};
+use protocol::catalog::{BucketRef, Conditions, ETag, NewBody, Operation as Put, headers};
 use protocol::entry::{Operation, Request};
 use protocol::state::{Outcome, Reply};
 use protocol::types::{ClientId, RequestNumber, SessionId, Timestamp};
+use protocol::wire::Wire;
 
 const BUCKET: &[u8] = b"benchmark";
 const BODY_SIZE: usize = 100;

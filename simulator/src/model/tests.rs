@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use protocol::catalog::{
-    Answer, Catalog, CatalogLimits, Error, Operation, Query, QueryReply, Reply, Success, Wire,
+    Answer, Catalog, CatalogLimits, Error, Operation, Query, QueryReply, Reply, Success,
 };
 use protocol::codec::Encoder;
 use protocol::config::Limits;
@@ -14,6 +14,7 @@ use protocol::tables::MemoryTables;
 use protocol::types::{
     Checksum, ClientId, ClusterId, Epoch, Op, RELEASE, RequestNumber, SessionId, Timestamp, View,
 };
+use protocol::wire::Wire;
 
 use super::Model;
 use crate::history::Outcome;

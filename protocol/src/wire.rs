@@ -1,4 +1,4 @@
-//! How the catalog's words become bytes: a declaration names its fields once, and the order of the
+//! How words become bytes: a declaration names its fields once, and the order of the
 //! fields is the format. A variant's number is its first byte and is never used for anything else.
 
 use bytes::Bytes;
@@ -58,7 +58,7 @@ wire_integer!(u8 u16 u32 u64 bool);
 /// A number with a name: encoded as the number.
 macro_rules! wire_number {
     ($($type:ident)*) => {$(
-        impl $crate::catalog::wire::Wire for $type {
+        impl $crate::wire::Wire for $type {
             const SIZE_MIN: usize = size_of::<u64>();
 
             fn encode(&self, out: &mut $crate::codec::Encoder) {
@@ -155,11 +155,11 @@ macro_rules! wire_struct {
             $($(#[$field_meta])* $field_vis $field: $type,)*
         }
 
-        impl $crate::catalog::wire::Wire for $name {
-            const SIZE_MIN: usize = 0 $(+ <$type as $crate::catalog::wire::Wire>::SIZE_MIN)*;
+        impl $crate::wire::Wire for $name {
+            const SIZE_MIN: usize = 0 $(+ <$type as $crate::wire::Wire>::SIZE_MIN)*;
 
             fn encode(&self, out: &mut $crate::codec::Encoder) {
-                $($crate::catalog::wire::Wire::encode(&self.$field, out);)*
+                $($crate::wire::Wire::encode(&self.$field, out);)*
             }
 
             fn decode(
@@ -167,7 +167,7 @@ macro_rules! wire_struct {
                 _field: &'static str,
             ) -> Result<Self, $crate::codec::DecodeError> {
                 Ok($name {
-                    $($field: $crate::catalog::wire::Wire::decode(
+                    $($field: $crate::wire::Wire::decode(
                         input,
                         concat!(stringify!($name), ".", stringify!($field)),
                     )?,)*
@@ -189,14 +189,14 @@ macro_rules! wire_enum {
             $($(#[$variant_meta])* $variant $({ $($(#[$field_meta])* $field: $type,)* })?,)*
         }
 
-        impl $crate::catalog::wire::Wire for $name {
+        impl $crate::wire::Wire for $name {
             const SIZE_MIN: usize = 1;
 
             fn encode(&self, out: &mut $crate::codec::Encoder) {
                 match self {
                     $($name::$variant $({ $($field,)* })? => {
                         out.u8($tag);
-                        $($($crate::catalog::wire::Wire::encode($field, out);)*)?
+                        $($($crate::wire::Wire::encode($field, out);)*)?
                     })*
                 }
             }
@@ -207,7 +207,7 @@ macro_rules! wire_enum {
             ) -> Result<Self, $crate::codec::DecodeError> {
                 match input.u8(concat!(stringify!($name), ".kind"))? {
                     $($tag => Ok($name::$variant $({
-                        $($field: $crate::catalog::wire::Wire::decode(
+                        $($field: $crate::wire::Wire::decode(
                             input,
                             concat!(stringify!($variant), ".", stringify!($field)),
                         )?,)*
@@ -219,4 +219,4 @@ macro_rules! wire_enum {
     };
 }
 
-pub(super) use {wire_enum, wire_number, wire_struct};
+pub(crate) use {wire_enum, wire_number, wire_struct};
