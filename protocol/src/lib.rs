@@ -20,4 +20,5 @@ pub mod tables;
 pub mod canary;
 pub mod catalog;
 pub mod client;
+pub mod data;
 pub mod vsr;

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use crate::codec::{DecodeError, Decoder, Encoder};
-use crate::types::{Op, SessionId, Timestamp};
+use crate::types::{Incarnation, Op, ReplicaId, SessionId, Timestamp};
 
 /// Something with one encoding.
 pub trait Wire: Sized {
@@ -75,7 +75,49 @@ macro_rules! wire_number {
     )*};
 }
 
-wire_number!(Op SessionId Timestamp);
+wire_number!(Incarnation Op SessionId Timestamp);
+
+impl Wire for ReplicaId {
+    const SIZE_MIN: usize = 1;
+
+    fn encode(&self, out: &mut Encoder) {
+        out.u8(self.get());
+    }
+
+    fn decode(input: &mut Decoder, field: &'static str) -> Result<Self, DecodeError> {
+        input.replica(field)
+    }
+}
+
+/// A fixed number of bytes with a name: a hash or the like.
+macro_rules! wire_bytes {
+    ($(#[$meta:meta])* $name:ident, $size:literal) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; $size]);
+
+        impl $crate::wire::Wire for $name {
+            const SIZE_MIN: usize = $size;
+
+            fn encode(&self, out: &mut $crate::codec::Encoder) {
+                out.raw(&self.0);
+            }
+
+            fn decode(
+                input: &mut $crate::codec::Decoder,
+                field: &'static str,
+            ) -> Result<Self, $crate::codec::DecodeError> {
+                input.array(field).map($name)
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+    };
+}
 
 impl Wire for Bytes {
     const SIZE_MIN: usize = 4;
@@ -219,4 +261,4 @@ macro_rules! wire_enum {
     };
 }
 
-pub(crate) use {wire_enum, wire_number, wire_struct};
+pub(crate) use {wire_bytes, wire_enum, wire_number, wire_struct};

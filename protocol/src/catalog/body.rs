@@ -3,9 +3,13 @@
 use bytes::Bytes;
 
 use super::names::BodyId;
+use crate::data::outline::{CHUNK_BYTES_MAX, ChunkRoot};
+use crate::data::receipt::Receipt;
 use crate::wire::{wire_enum, wire_struct};
 
-pub const CHUNK_BYTES_MAX: u32 = 64 << 20;
+/// The roots of all chunks and their receipts must fit into one operation. Eight gigabytes in one
+/// body; what is larger is uploaded in parts.
+pub const CHUNK_COUNT_MAX: usize = 1024;
 
 /// Chunks are stored one way over a whole extent; a body changes its way when nodes come and go,
 /// which happens a few times in a body's writing, not hundreds of times.
@@ -30,15 +34,15 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// All that is needed to find and to verify the chunks of a body. Small for a body of any size.
+    /// All that is needed to find and to verify the chunks of a body: some ten bytes for each megabyte.
     pub struct ChunkedBody {
         pub length: u64,
         /// Every chunk has this size except the last.
         pub chunk_size: u32,
         pub extents: Vec<Extent>,
-        /// From this, and from nothing that is stored beside the chunks, follows what their bytes
-        /// must be.
-        pub digest: [u8; 32],
+        /// From these, and from nothing that is stored beside the chunks, follows what their bytes
+        /// must be. One for each chunk.
+        pub roots: Vec<ChunkRoot>,
     }
 }
 
@@ -73,8 +77,11 @@ impl ChunkedBody {
         if self.chunk_size == 0 || self.chunk_size > CHUNK_BYTES_MAX {
             return Err("the chunk size is out of range");
         }
-        if u32::try_from(self.chunk_count()).is_err() {
+        if self.chunk_count() > CHUNK_COUNT_MAX as u64 {
             return Err("the body has too many chunks");
+        }
+        if self.roots.len() as u64 != self.chunk_count() {
+            return Err("the body has not one root for each chunk");
         }
         if self.extents.len() > EXTENT_COUNT_MAX {
             return Err("the body has too many extents");
@@ -103,7 +110,14 @@ wire_enum! {
         /// The bytes themselves, up to `CatalogLimits::inline_bytes_max`. They live in the row.
         1 => Inline { bytes: Bytes, },
         /// Chunks that the committing session stored under this upload number of its own.
-        2 => Chunked { upload: u64, body: ChunkedBody, },
+        2 => Chunked {
+            upload: u64,
+            body: ChunkedBody,
+            /// The version of the layout that the receipts were given under.
+            layout: u32,
+            /// Of enough disks for each chunk.
+            receipts: Vec<Receipt>,
+        },
     }
 }
 

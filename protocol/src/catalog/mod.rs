@@ -36,7 +36,7 @@ use crate::tables::{TableFault, Tables};
 use crate::wire::Wire;
 pub use answer::verdicts::verdict;
 pub use body::{
-    CHUNK_BYTES_MAX, ChunkedBody, EXTENT_COUNT_MAX, Encoding, Extent, NewBody, Piece, PieceSource,
+    CHUNK_COUNT_MAX, ChunkedBody, EXTENT_COUNT_MAX, Encoding, Extent, NewBody, Piece, PieceSource,
 };
 pub use error::Error;
 pub use limits::CatalogLimits;

@@ -70,7 +70,9 @@ impl<T: Tables> Ask<'_, T> {
             let piece = part_piece(self.tables, upload, &place)?;
             let bytes = match &piece.source {
                 PieceSource::Inline { bytes } => PIECE_BYTES + bytes.len(),
-                PieceSource::Chunked { body, .. } => PIECE_BYTES + 8 * body.extents.len(),
+                PieceSource::Chunked { body, .. } => {
+                    PIECE_BYTES + 8 * body.extents.len() + 32 * body.roots.len()
+                }
             };
             page.push(piece, bytes);
         }

@@ -15,8 +15,13 @@ fn chunked(upload: u64) -> NewBody {
         Extent { chunk_count: 2, encoding: Encoding::Copies { count: 3 } },
         Extent { chunk_count: 1, encoding: Encoding::ErasureCoded { data: 2, parity: 1 } },
     ];
-    let body = ChunkedBody { length: 250, chunk_size: 100, extents, digest: [7; 32] };
-    NewBody::Chunked { upload, body }
+    let body = ChunkedBody {
+        length: 250,
+        chunk_size: 100,
+        extents,
+        roots: vec![crate::data::outline::ChunkRoot([7; 32]); 3],
+    };
+    NewBody::Chunked { upload, body, layout: 1, receipts: Vec::new() }
 }
 
 /// One operation of each kind, with something in every field.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::data::outline::ChunkRoot;
+
 use crate::catalog::*;
 use crate::machine::{Context, Machine, QueryContext};
 use crate::state::{SessionFacts, Sessions};
@@ -290,7 +292,9 @@ pub(super) fn bucket() -> BucketRef {
 pub(super) fn chunked(upload: u64, length: u64) -> NewBody {
     let chunk_count = u32::try_from(length.div_ceil(100)).unwrap();
     let extents = vec![Extent { chunk_count, encoding: Encoding::Copies { count: 3 } }];
-    NewBody::Chunked { upload, body: ChunkedBody { length, chunk_size: 100, extents, digest: [1; 32] } }
+    let roots = vec![ChunkRoot([1; 32]); chunk_count as usize];
+    let body = ChunkedBody { length, chunk_size: 100, extents, roots };
+    NewBody::Chunked { upload, body, layout: 1, receipts: Vec::new() }
 }
 
 pub(super) fn put(

@@ -1,0 +1,12 @@
+//! The data plane: where the bytes of large objects are, and how they get there and back. No I/O.
+//!
+//! The log carries names, roots and receipts; the bytes go straight to the replicas that hold them.
+//! `docs/DATA.md` draws the whole.
+//!
+//! In reading order: what a chunk is (`outline`), where it belongs (`placement`), what a replica says
+//! when it holds one (`receipt`), and what the two ends say to each other (`message`).
+
+pub mod message;
+pub mod outline;
+pub mod placement;
+pub mod receipt;
