@@ -62,8 +62,8 @@ fn a_fenced_upload_cannot_be_committed() {
     let (below, body) = world.stored(250);
     world.advance_marks(below.upload + 1);
     assert_eq!(world.try_put(b"k", Conditions::none(), body), Err(Error::UploadFenced));
-    let (_, body) = world.stored(250);
     let expired = SessionId::new(99);
+    let body = chunked(BodyId { session: expired, upload: 1 }, 250);
     let etag = world.new_etag();
     let late = put("bucket", b"k", Conditions::none(), etag, body);
     assert_eq!(world.apply_in(expired, late), Err(Error::UploadFenced));
@@ -288,8 +288,10 @@ impl History {
         match step {
             Step::Put { session, key, upload } => {
                 let etag = world.new_etag();
-                let operation = put("bucket", &[b'a' + key], Conditions::none(), etag, chunked(upload, 150));
-                let _ = world.apply_in(SessionId::new(session), operation);
+                let session = SessionId::new(session);
+                let body = chunked(BodyId { session, upload }, 150);
+                let operation = put("bucket", &[b'a' + key], Conditions::none(), etag, body);
+                let _ = world.apply_in(session, operation);
             }
             Step::PutInline { key } => drop(world.put(&[b'a' + key], "inline")),
             Step::Copy { from, to } => drop(world.copy(&[b'a' + from], &[b'a' + to])),
@@ -300,14 +302,16 @@ impl History {
             }
             Step::PutPart { session, nth, part, upload } => {
                 let digest = world.new_etag().digest;
-                self.part(SessionId::new(session), nth, part, |bucket, key, id| Operation::PutPart {
+                let session = SessionId::new(session);
+                let body = chunked(BodyId { session, upload }, 150);
+                self.part(session, nth, part, |bucket, key, id| Operation::PutPart {
                     bucket,
                     key,
                     upload: id,
                     part,
                     digest,
                     checksums: Vec::new(),
-                    body: chunked(upload, 150),
+                    body,
                 });
             }
             Step::CopyPart { nth, part, source } => {
