@@ -32,8 +32,9 @@ use bytes::Bytes;
 
 use crate::machine::{Context, Invalid, Machine, QueryContext};
 use crate::tables::{TableFault, Tables};
-
+use crate::types::SessionId;
 use crate::wire::Wire;
+
 pub use answer::verdicts::verdict;
 pub use body::{
     CHUNK_COUNT_MAX, ChunkedBody, EXTENT_COUNT_MAX, Encoding, Extent, NewBody, Piece, PieceSource,
@@ -53,11 +54,12 @@ pub use names::{
 pub use operation::{
     ACCESS_KEY_ID_BYTES_MAX, AccessKey, ByteRange, COLLECT_COUNT_MAX, DELETE_COUNT_MAX,
     DISPLAY_NAME_BYTES_MAX, Delete, ListedPart, OWNER_BYTES_MAX, Operation, SECRET_BYTES_MAX,
+    SETTLE_COUNT_MAX,
 };
-pub use query::{ListPosition, PieceSelection, PieceStart, Query, VERDICT_COUNT_MAX};
+pub use query::{BODY_COUNT_MAX, ListPosition, PieceSelection, PieceStart, Query, VERDICT_COUNT_MAX};
 pub use reply::{
-    Answer, Bucket, ListEntry, NamedAccessKey, NamedBody, Object, ObjectSummary, Part, QueryReply, Reply,
-    Success, Upload, UploadEntry, Verdict,
+    Answer, Bucket, Debt, Disk, ListEntry, NamedAccessKey, NamedBody, Object, ObjectSummary, Part,
+    QueryReply, Reply, Success, Upload, UploadEntry, Verdict,
 };
 
 /// The catalog itself is in the tables; this is only what its operations are bounded by.
@@ -79,7 +81,7 @@ impl Catalog {
 }
 
 impl Machine for Catalog {
-    fn validate(&self, operation: &Bytes) -> Result<(), Invalid> {
+    fn validate(&self, _: SessionId, operation: &Bytes) -> Result<(), Invalid> {
         self.decode(operation).map(drop).map_err(Invalid)
     }
 

@@ -7,6 +7,7 @@ mod access_keys;
 mod buckets;
 mod collect;
 mod complete;
+mod copies;
 mod copy;
 mod objects;
 mod references;
@@ -81,6 +82,8 @@ impl<T: Tables> Apply<'_, T> {
             Operation::PutAccessKey { id, access_key } => self.put_access_key(&id, &access_key),
             Operation::DeleteAccessKey { id } => self.delete_access_key(&id),
             Operation::Collect { retired, condemned } => self.collect(&retired, &condemned),
+            Operation::Settle { node, incarnation, bodies } => self.settle(node, incarnation, &bodies),
+            Operation::Rebuilt { node, incarnation } => self.rebuilt(node, incarnation),
         }
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::catalog::*;
-use crate::types::{Checksum, SessionId, Timestamp};
+use crate::types::{Checksum, Incarnation, ReplicaId, SessionId, Timestamp};
 
 fn etag(seed: u8) -> ETag {
     ETag::simple([seed; 16])
@@ -111,6 +111,12 @@ fn operations() -> Vec<Operation> {
         Operation::PutAccessKey { id: "AK".into(), access_key },
         Operation::DeleteAccessKey { id: "AK".into() },
         Operation::Collect { retired: vec![body_id], condemned: vec![upload] },
+        Operation::Settle {
+            node: ReplicaId::new(6),
+            incarnation: Incarnation::new(0x77),
+            bodies: vec![body_id, body_id],
+        },
+        Operation::Rebuilt { node: ReplicaId::new(1), incarnation: Incarnation::new(0x88) },
     ]
 }
 
@@ -144,6 +150,9 @@ fn queries() -> Vec<Query> {
         Query::GetVerdicts { chunks: vec![id.chunk(0), id.chunk(1)] },
         Query::Collectable { after: Some(id), limit: 2 },
         Query::ListBodies { after: None, limit: 2 },
+        Query::ListDebts { node: Some(ReplicaId::new(2)), after: Some(id), limit: 5 },
+        Query::GetBodies { bodies: vec![id] },
+        Query::Rebuilding,
     ]
 }
 

@@ -350,10 +350,10 @@ fn what_is_out_of_bounds_is_refused_before_the_log_and_again_in_it() {
     let before = world.tables.rows.clone();
     for operation in [too_large, no_key, long_key, unsorted, uncovered] {
         let bytes = operation.to_bytes();
-        assert!(world.catalog.validate(&bytes).is_err(), "{operation:?}");
+        assert!(world.catalog.validate(ALICE, &bytes).is_err(), "{operation:?}");
         assert_eq!(world.apply_bytes(ALICE, &bytes), Err(Error::Malformed));
     }
-    assert_eq!(world.catalog.validate(&Bytes::new()), Err(Invalid("the operation cannot be read")));
+    assert_eq!(world.catalog.validate(ALICE, &Bytes::new()), Err(Invalid("the operation cannot be read")));
     assert_eq!(world.tables.rows, before);
 }
 
@@ -372,7 +372,7 @@ proptest! {
             prop_assert_eq!(&world.tables.rows, &before);
         }
         let sessions = Sessions::with([]);
-        let context = QueryContext { applied: world.op, sessions: &sessions };
+        let context = QueryContext { applied: world.op, sessions: &sessions, incarnations: &world.incarnations };
         prop_assert!(world.catalog.query(&world.tables, &context, &bytes).is_ok());
     }
 }

@@ -11,7 +11,7 @@ use crate::catalog::*;
 use crate::machine::{Context, Machine, QueryContext};
 use crate::state::{SessionFacts, Sessions};
 use crate::tables::{Scan, TableFault, Tables};
-use crate::types::{Op, SessionId, Timestamp};
+use crate::types::{Incarnation, Op, REPLICAS_MAX, SessionId, Timestamp};
 
 /// Tables in memory that count what is done to them.
 #[derive(Default)]
@@ -80,6 +80,7 @@ pub(super) struct World {
     pub(super) tables: MemoryTables,
     pub(super) live: BTreeMap<SessionId, SessionFacts>,
     pub(super) op: Op,
+    pub(super) incarnations: [Incarnation; REPLICAS_MAX],
     next_upload: u64,
 }
 
@@ -93,6 +94,7 @@ impl World {
             tables: MemoryTables::default(),
             live: BTreeMap::from([(ALICE, facts)]),
             op: Op::new(10),
+            incarnations: [Incarnation::ZERO; REPLICAS_MAX],
             next_upload: 1,
         };
         world.create_bucket("bucket");
@@ -112,6 +114,7 @@ impl World {
             timestamp: Timestamp::new(self.op.get() * 1_000_000),
             session,
             sessions: &sessions,
+            incarnations: &self.incarnations,
         };
         let reply = self.catalog.apply(&mut self.tables, &context, operation).unwrap();
         assert!(reply.len() <= crate::config::Limits::standard().reply_bytes_max);
@@ -120,7 +123,7 @@ impl World {
 
     pub(super) fn apply_in(&mut self, session: SessionId, operation: Operation) -> Reply {
         let bytes = operation.to_bytes();
-        assert_eq!(self.catalog.validate(&bytes), Ok(()));
+        assert_eq!(self.catalog.validate(session, &bytes), Ok(()));
         self.apply_bytes(session, &bytes)
     }
 
@@ -130,7 +133,8 @@ impl World {
 
     pub(super) fn try_query(&self, query: Query) -> QueryReply {
         let sessions = self.sessions();
-        let context = QueryContext { applied: self.op, sessions: &sessions };
+        let context =
+            QueryContext { applied: self.op, sessions: &sessions, incarnations: &self.incarnations };
         let reply = self.catalog.query(&self.tables, &context, &query.to_bytes()).unwrap();
         QueryReply::from_bytes(&reply.unwrap()).unwrap()
     }
