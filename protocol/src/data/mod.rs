@@ -4,9 +4,13 @@
 //! `docs/DATA.md` draws the whole.
 //!
 //! In reading order: what a chunk is (`outline`), where it belongs (`placement`), what a replica says
-//! when it holds one (`receipt`), and what the two ends say to each other (`message`).
+//! when it holds one (`receipt`), and what the two ends say to each other (`message`). Then the
+//! replica's end: what its machines ask of the disk (`storage`), and how it answers (`holder`).
 
 pub mod message;
 pub mod outline;
 pub mod placement;
 pub mod receipt;
+
+pub mod holder;
+pub mod storage;
