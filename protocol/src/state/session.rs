@@ -136,8 +136,3 @@ impl Session {
         Ok(session)
     }
 }
-
-/// Sessions are named by where they were registered.
-pub(super) fn registered_at(session: SessionId) -> Op {
-    Op::new(session.get() / SessionId::INDEX_COUNT)
-}
