@@ -12,7 +12,7 @@ use super::{Outcome, Reply, SessionFacts, reply};
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::config::Limits;
 use crate::entry::Request;
-use crate::types::{ClientId, Op, RequestNumber, SessionId, Timestamp};
+use crate::types::{ClientId, Op, RequestNumber, Timestamp};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Session {
