@@ -1,0 +1,1 @@
+//! Carries what replicas and clients say to each other.
