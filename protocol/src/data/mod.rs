@@ -5,7 +5,8 @@
 //!
 //! In reading order: what a chunk is (`outline`), where it belongs (`placement`), what a replica says
 //! when it holds one (`receipt`), and what the two ends say to each other (`message`). Then the
-//! replica's end: what its machines ask of the disk (`storage`), and how it answers (`holder`).
+//! replica's end: what its machines ask of the disk (`storage`), how it answers (`holder`), and how it
+//! keeps itself whole (`upkeep`).
 
 pub mod message;
 pub mod outline;
@@ -14,3 +15,4 @@ pub mod receipt;
 
 pub mod holder;
 pub mod storage;
+pub mod upkeep;
