@@ -4,9 +4,17 @@
 //! `docs/DATA.md` draws the whole.
 //!
 //! In reading order: what a chunk is (`outline`), where it belongs (`placement`), what a replica says
-//! when it holds one (`receipt`), and what the two ends say to each other (`message`).
+//! when it holds one (`receipt`), what the two ends say to each other (`message`), and the client's
+//! three machines: how a body gets to its holders (`put`), how it comes back (`get`), and what a session
+//! says of its reads and uploads so that nothing is collected under them (`fence`).
 
+pub mod fence;
+pub mod get;
 pub mod message;
 pub mod outline;
 pub mod placement;
+pub mod put;
 pub mod receipt;
+
+#[cfg(test)]
+mod cluster;
