@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use protocol::catalog::{Answer, Catalog, CatalogLimits, Error, Operation, Query, QueryReply, Reply, Success};
+use protocol::catalog::{
+    Answer, Catalog, CatalogLimits, Error, Operation, Query, QueryReply, Reply, Success,
+};
+use protocol::client::{Client, ClientSettings, Failure, Output, Ticket};
 use protocol::data::placement::Layout;
 use protocol::data::receipt::ReceiptKey;
-use protocol::client::{Client, ClientSettings, Failure, Output, Ticket};
 use protocol::message::Message;
 use protocol::quorums::Quorums;
 use protocol::types::{ClientId, Incarnation, Op, Peer, REPLICAS_MAX, Tick, Timestamp};

@@ -21,9 +21,9 @@ use protocol::catalog::{
     ObjectSummary, Operation, Part, Query, QueryReply, Reply, Success, Tags, UploadId,
 };
 use protocol::config::Limits;
+use protocol::data::placement::Layout;
 use protocol::entry::{self, Entry, Request};
 use protocol::state::{self, SessionFacts};
-use protocol::data::placement::Layout;
 use protocol::types::{Incarnation, Op, REPLICAS_MAX, ReplicaId, SessionId, Timestamp};
 use protocol::wire::Wire;
 

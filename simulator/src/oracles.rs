@@ -5,8 +5,8 @@ mod copies;
 use std::collections::BTreeMap;
 
 use protocol::catalog::{Catalog, Query, QueryReply};
-use protocol::data::placement::Layout;
 use protocol::config::Config;
+use protocol::data::placement::Layout;
 use protocol::entry::{Entry, EntryHeader};
 use protocol::message::{Body, Message, SlotState};
 use protocol::quorums::Quorums;

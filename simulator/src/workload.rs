@@ -18,7 +18,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use protocol::catalog::{
-    Answer, BodyId, BucketRef, Conditions, Error, ListPosition, NewBody, Operation, Query, QueryReply, Reply, Tag,
+    Answer, BucketRef, Conditions, Error, ListPosition, NewBody, Operation, Query, QueryReply, Reply, Tag,
     UploadId,
 };
 use protocol::data::placement::Layout;

@@ -30,7 +30,8 @@ impl CatalogModel {
         for index in 0..chunk_count {
             let of_chunk = receipts.iter().filter(|receipt| u64::from(receipt.chunk) == index);
             let sound = of_chunk.filter(|receipt| {
-                receipt.node.index() < replica_count && place.disks[receipt.node.index()] == receipt.incarnation
+                receipt.node.index() < replica_count
+                    && place.disks[receipt.node.index()] == receipt.incarnation
             });
             let nodes: BTreeSet<ReplicaId> = sound.map(|receipt| receipt.node).collect();
             if nodes.len() < COPIES_NEEDED[replica_count] {

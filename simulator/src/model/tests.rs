@@ -14,8 +14,8 @@ use protocol::quorums::Quorums;
 use protocol::state::{self, State};
 use protocol::tables::MemoryTables;
 use protocol::types::{
-    Checksum, ClientId, ClusterId, Epoch, Incarnation, Nonce, Op, RELEASE, ReplicaId, RequestNumber, SessionId,
-    Timestamp, View,
+    Checksum, ClientId, ClusterId, Epoch, Incarnation, Nonce, Op, RELEASE, ReplicaId, RequestNumber,
+    SessionId, Timestamp, View,
 };
 use protocol::wire::Wire;
 

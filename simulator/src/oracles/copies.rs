@@ -71,7 +71,8 @@ impl Copies {
 /// Whether its client was told that the request had succeeded, at this op.
 fn was_told(request: &Request, entry: &Entry, replies: &BTreeMap<RequestName, Reply>) -> bool {
     let name = (request.client, request.session, request.number);
-    let reply = replies.get(&name).filter(|reply| reply.op == entry.op() && request_name(reply) == Some(name));
+    let reply =
+        replies.get(&name).filter(|reply| reply.op == entry.op() && request_name(reply) == Some(name));
     match reply.map(|reply| &reply.outcome) {
         Some(Outcome::Done(bytes)) => matches!(catalog::Reply::from_bytes(bytes), Ok(Ok(_))),
         _ => false,

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use protocol::catalog::{
-    BodyId, Checksums, ChunkedBody, Conditions, Delete, ETag, Encoding, Extent, Headers, NewBody, ObjectChecksum,
-    headers,
+    BodyId, Checksums, ChunkedBody, Conditions, Delete, ETag, Encoding, Extent, Headers, NewBody,
+    ObjectChecksum, headers,
 };
 use protocol::data::outline::ChunkRoot;
 

@@ -496,3 +496,17 @@ proptest! {
         prop_assert_eq!(history.world.tables.rows.len(), 1);
     }
 }
+
+/// A gateway registers and puts chunks on a replica that has not applied its session yet. That replica
+/// gave the chunks up for dead, because it found no session that could commit them.
+#[test]
+fn a_replica_that_is_behind_does_not_take_a_new_session_for_an_ended_one() {
+    let world = World::new();
+    let chunk = |op, index| {
+        let session = SessionId::from_register(op, index);
+        BodyId { session, upload: 1 }.chunk(0)
+    };
+    assert_eq!(world.verdict(chunk(world.op.next(), 0)), Verdict::Pending);
+    assert_eq!(world.verdict(chunk(Op::MAX, 0)), Verdict::Pending);
+    assert_eq!(world.verdict(chunk(world.op, 5)), Verdict::Dead);
+}
