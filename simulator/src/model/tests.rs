@@ -383,6 +383,7 @@ fn the_model_and_the_catalog_tell_the_same_story() {
         "UploadFenced",
         "UploadSpent",
         "TooFewCopies",
+        "WrongLayout",
         "DiskReplaced",
         "SettledSome",
         "Rebuilt",
