@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use protocol::catalog::BodyId;
 use protocol::catalog::{Operation, Query, QueryReply, Reply};
 use protocol::client::{Client, ClientError, ClientSettings, Failure, Output, Ticket};
 use protocol::data::fence::{Fence, ReadTicket};
 use protocol::data::placement::Layout;
-use protocol::catalog::BodyId;
 use protocol::message::Message;
 use protocol::types::{ClientId, ClusterId, Epoch, Op, SessionId, Tick, Timestamp};
 use protocol::wire::Wire;
@@ -137,7 +137,8 @@ impl<L: Link> Cluster<L> {
     pub async fn read(&self, query: &Query) -> Result<At<QueryReply>, ClusterError> {
         let query = query.to_bytes();
         let (op, reply) = self.command(|answer| Command::Query { query, answer }).await?;
-        let reply = QueryReply::from_bytes(&reply).map_err(|error| ClusterError::Invalid(error.to_string()))?;
+        let reply =
+            QueryReply::from_bytes(&reply).map_err(|error| ClusterError::Invalid(error.to_string()))?;
         Ok((op, reply))
     }
 
