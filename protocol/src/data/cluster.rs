@@ -297,7 +297,11 @@ impl Cluster {
             0 => body.clone(),
             1 => DataBody::NotHere,
             2 => DataBody::Blocks { outline: Outline::of(b"x"), first: u32::MAX, bytes: Bytes::new() },
-            3 => DataBody::Blocks { outline: Outline::of(b"x"), first: 0, bytes: bytes(9_000_000, 1) },
+            3 => DataBody::Blocks {
+                outline: Outline::of(b"x"),
+                first: 0,
+                bytes: Bytes::from(vec![7; 20 * BLOCK_SIZE as usize]),
+            },
             _ => {
                 let chunk = BODY.chunk(u32::MAX);
                 let (root, node) = (ChunkRoot([0; 32]), ReplicaId::new(200));
