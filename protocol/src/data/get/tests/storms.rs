@@ -57,7 +57,7 @@ fn read(world: &mut World, mut between: impl FnMut(&mut World)) {
 #[test]
 fn in_every_storm_no_byte_is_wrong_and_every_get_ends() {
     let (mut finished, mut failed) = (0, 0);
-    for seed in 0..140 {
+    for seed in 0..84 {
         let mut world = storm(seed);
         let often = 1 + world.cluster.below(30);
         read(&mut world, |world| {
@@ -77,14 +77,14 @@ fn in_every_storm_no_byte_is_wrong_and_every_get_ends() {
         assert_eq!(world.get.bytes_ahead(), 0, "seed {seed}");
     }
     // Storms that nothing survives, or that everything survives, would prove nothing.
-    assert!(finished > 40, "{finished} finished");
-    assert!(failed > 10, "{failed} failed");
+    assert!(finished > 25, "{finished} finished");
+    assert!(failed > 4, "{failed} failed");
 }
 
 /// As long as one owner of each chunk is sound and can be reached, whatever the others do.
 #[test]
 fn while_every_chunk_has_one_sound_copy_every_get_succeeds() {
-    for seed in 0..140 {
+    for seed in 0..84 {
         let mut world = storm(seed);
         // So many replicas cannot be all the owners of a chunk.
         for index in 0..world.cluster.layout.copies() - 1 {
@@ -102,7 +102,7 @@ fn while_every_chunk_has_one_sound_copy_every_get_succeeds() {
 #[test]
 fn what_is_called_missing_is_missing() {
     let mut missing = 0;
-    for seed in 0..140 {
+    for seed in 0..84 {
         let mut world = storm(seed);
         for holder in &mut world.cluster.holders {
             let lost = holder.chunks.keys().copied().filter(|chunk| (seed >> (chunk.index % 3)) & 1 == 0);
@@ -121,7 +121,7 @@ fn what_is_called_missing_is_missing() {
             None => assert_eq!(world.delivered, world.wanted, "seed {seed}"),
         }
     }
-    assert!(missing > 30, "{missing} missing");
+    assert!(missing > 20, "{missing} missing");
 }
 
 #[test]

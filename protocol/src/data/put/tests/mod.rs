@@ -6,8 +6,8 @@ mod world;
 use bytes::Bytes;
 use world::{CHUNK, World, settings};
 
-use super::{OfferError, PreparedChunk, Put, PutFailure, PutOutput};
-use crate::catalog::Encoding;
+use super::{OfferError, PreparedChunk, Put, PutFailure};
+use crate::catalog::{CHUNK_COUNT_MAX, Encoding};
 use crate::data::cluster::{Arrival, BODY, Cluster, Mood, bytes};
 use crate::data::message::{DataBody, DataRefusal};
 use crate::types::{ReplicaId, Tick};
@@ -269,40 +269,32 @@ fn what_is_not_the_next_chunk_is_refused_and_changes_nothing() {
     assert_eq!(put.offer(now, chunk(100)), Err(OfferError::Over));
 }
 
+/// The put numbers its calls from one, so the chunks are stored by calls 1 and 2.
 #[test]
 fn an_answer_from_somebody_else_or_of_another_chunk_gives_no_receipt() {
     let mut world = World::new(1, 2 * CHUNK, 18);
     world.feed();
-    let PutCall { call, .. } = first_call(&mut world);
-    let Arrival::Answer { body: other, .. } = second_answer(&mut world) else { panic!("no answer") };
-    let hear = |world: &mut World, from, call, body| world.hear(Arrival::Answer { from, call, body });
-    hear(&mut world, ReplicaId::new(0), call, other.clone());
-    hear(&mut world, ReplicaId::new(4), call, other.clone());
-    hear(&mut world, ReplicaId::new(0), 99, other.clone());
-    world.put.on_call_failed(world.cluster.now, ReplicaId::new(3), call);
+    assert_eq!(world.sent.len(), 2);
+    let other = second_receipt(&mut world);
+    for (from, call) in [(0, 1), (4, 1), (4, 2), (0, 99)] {
+        let answer = Arrival::Answer { from: ReplicaId::new(from), call, body: other.clone() };
+        world.hear(answer);
+    }
+    world.put.on_call_failed(world.cluster.now, ReplicaId::new(3), 2);
     assert!(world.ready.is_empty());
     assert_eq!(world.put.stored(), None);
+    world.hear(Arrival::Answer { from: ReplicaId::new(0), call: 2, body: other });
     world.run_to_the_end();
     assert_eq!(world.stored().receipts.len(), 2);
 }
 
-struct PutCall {
-    call: u64,
-}
-
-/// The put numbers its calls from one.
-fn first_call(world: &mut World) -> PutCall {
-    assert_eq!(world.sent.len(), 2);
-    PutCall { call: 1 }
-}
-
-/// The receipt of the second chunk, taken from the network.
-fn second_answer(world: &mut World) -> Arrival {
+/// The receipt of the second chunk, kept from the put.
+fn second_receipt(world: &mut World) -> DataBody {
     for _ in 0..20 {
         world.cluster.now = world.cluster.now.plus(1);
         while let Some(arrival) = world.cluster.arrival() {
-            if matches!(&arrival, Arrival::Answer { call: 2, body: DataBody::Stored { .. }, .. }) {
-                return arrival;
+            if let Arrival::Answer { call: 2, body, .. } = arrival {
+                return body;
             }
         }
     }
@@ -311,32 +303,9 @@ fn second_answer(world: &mut World) -> Arrival {
 
 #[test]
 fn a_body_has_no_more_chunks_than_a_record_can_name() {
-    let cluster = Cluster::of(1, 19);
-    let now = Tick::ZERO;
-    let mut put = Put::new(cluster.layout, BODY, 1, settings(), 19, now);
-    let chunk = PreparedChunk::of(Bytes::from_static(b"x"));
-    let mut wanted = 0;
-    while put.wants_more() {
-        put.offer(now, chunk.clone()).unwrap();
-        wanted += 1;
-        while let Some(PutOutput::Send { to, call, .. }) = put.next_output() {
-            let index = u32::try_from(wanted - 1).unwrap();
-            let mut holder = Cluster::of(1, 1);
-            let put_chunk = DataBody::PutChunk {
-                chunk: BODY.chunk(index),
-                layout: 1,
-                root: chunk.root,
-                bytes: chunk.bytes.clone(),
-            };
-            holder.send(to, call, put_chunk);
-            holder.now = Tick::new(9);
-            holder.arrival();
-            holder.now = Tick::new(99);
-            if let Some(Arrival::Answer { from, call, body }) = holder.arrival() {
-                put.on_answer(now, from, call, body);
-            }
-        }
-    }
-    assert_eq!(wanted, crate::catalog::CHUNK_COUNT_MAX);
-    assert_eq!(put.offer(now, chunk), Err(OfferError::TooManyChunks));
+    let mut world = World::new(1, (CHUNK_COUNT_MAX + 1) * CHUNK, 19);
+    world.run(1_000 * settings().grace_ms);
+    assert_eq!(world.sent.len(), CHUNK_COUNT_MAX);
+    let chunk = PreparedChunk::of(bytes(CHUNK, 1));
+    assert_eq!(world.put.offer(world.cluster.now, chunk), Err(OfferError::TooManyChunks));
 }

@@ -61,7 +61,7 @@ fn storm(seed: u64) -> World {
 #[test]
 fn in_every_storm_what_is_ready_is_true_and_every_put_ends() {
     let (mut committed, mut failed) = (0, 0);
-    for seed in 0..210 {
+    for seed in 0..140 {
         let mut world = storm(seed);
         let often = 1 + world.cluster.below(40);
         let done = commit(&mut world, |world| {
@@ -79,14 +79,14 @@ fn in_every_storm_what_is_ready_is_true_and_every_put_ends() {
         assert_eq!(world.put.next_tick(), None, "seed {seed}");
     }
     // Storms that nothing survives, or that everything survives, would prove nothing.
-    assert!(committed > 60, "{committed} committed");
-    assert!(failed > 20, "{failed} failed");
+    assert!(committed > 40, "{committed} committed");
+    assert!(failed > 15, "{failed} failed");
 }
 
 /// A minority that is down, or says what it likes, stops nothing.
 #[test]
 fn while_a_quorum_works_every_put_succeeds() {
-    for seed in 0..140 {
+    for seed in 0..84 {
         let mut world = storm(seed);
         world.cluster.loss_percent /= 2;
         let layout = world.cluster.layout;
