@@ -22,10 +22,32 @@ const CHECK_THREADS: usize = 2;
 /// What can be done side by side.
 pub(super) enum CheckTask {
     /// Compare with the root, then have it written.
-    Verify { owner: Owner, job: Job, chunk: ChunkId, root: ChunkRoot, bytes: Bytes },
-    Read { owner: Owner, job: Job, chunk: ChunkId, root: ChunkRoot, first: u32, count: u32 },
-    Find { owner: Owner, job: Job, chunks: Vec<ChunkId> },
-    Walk { owner: Owner, job: Job, after: Option<ChunkId>, limit: usize },
+    Verify {
+        owner: Owner,
+        job: Job,
+        chunk: ChunkId,
+        root: ChunkRoot,
+        bytes: Bytes,
+    },
+    Read {
+        owner: Owner,
+        job: Job,
+        chunk: ChunkId,
+        root: ChunkRoot,
+        first: u32,
+        count: u32,
+    },
+    Find {
+        owner: Owner,
+        job: Job,
+        chunks: Vec<ChunkId>,
+    },
+    Walk {
+        owner: Owner,
+        job: Job,
+        after: Option<ChunkId>,
+        limit: usize,
+    },
 }
 
 pub(super) struct ScrubTask {
@@ -124,9 +146,8 @@ pub(super) fn spawn_all<D: Disk>(
         vitals: vitals.clone(),
     };
     let queue = queues.write.clone();
-    threads.push(
-        std::thread::Builder::new().name("chunk-write".to_owned()).spawn(move || writer.run(&queue))?,
-    );
+    threads
+        .push(std::thread::Builder::new().name("chunk-write".to_owned()).spawn(move || writer.run(&queue))?);
     Ok((queues, threads))
 }
 
