@@ -57,8 +57,8 @@ fn reopen(disk: &mut SimulatedDisk) -> (Store, OpenReport) {
 }
 
 fn append_bytes(store: &mut Store, chunk: ChunkId, bytes: &[u8]) -> Result<(), AppendError> {
-    let outline = Outline::of(bytes);
-    store.append(&NewChunk::verify(chunk, outline.root(), &outline, bytes).unwrap())
+    let bytes = Bytes::copy_from_slice(bytes);
+    store.append(&VerifiedChunk::new(chunk, Outline::of(&bytes).root(), bytes).unwrap())
 }
 
 fn append(store: &mut Store, number: u64, length: usize) {

@@ -50,15 +50,16 @@ fn any_run_of_blocks_is_read_and_fits_the_root() {
 #[test]
 fn bytes_that_do_not_fit_their_root_never_reach_the_store() {
     let bytes = content(1, BLOCK + 1);
-    let outline = Outline::of(&bytes);
-    let root = outline.root();
-    assert!(NewChunk::verify(id(1), root, &outline, &bytes).is_some());
-    assert!(NewChunk::verify(id(1), root, &outline, &bytes[..BLOCK]).is_none());
+    let root = Outline::of(&bytes).root();
+    let verify = |bytes: &[u8]| VerifiedChunk::new(id(1), root, Bytes::copy_from_slice(bytes));
+    assert!(verify(&bytes).is_some());
+    assert!(verify(&bytes[..BLOCK]).is_none());
     let mut other = bytes.clone();
     other[BLOCK] ^= 1;
-    assert!(NewChunk::verify(id(1), root, &outline, &other).is_none());
-    assert!(NewChunk::verify(id(1), root, &Outline::of(&other), &other).is_none());
-    assert!(NewChunk::verify(id(1), Outline::of(&[]).root(), &Outline::of(&[]), &[]).is_none());
+    assert!(verify(&other).is_none());
+    assert!(VerifiedChunk::new(id(1), Outline::of(&[]).root(), Bytes::new()).is_none());
+    let too_long = Bytes::from(vec![0; CHUNK_BYTES_MAX as usize + 1]);
+    assert!(VerifiedChunk::new(id(1), Outline::of(&too_long).root(), too_long).is_none());
 }
 
 /// Chunks of the largest size have a head of two pages, and may be larger than a segment.
@@ -351,7 +352,7 @@ fn a_write_that_finds_no_space_stores_nothing_and_breaks_nothing() {
         store_all(&mut store, 0..3, 9000);
         let bytes = content(9, 40_000);
         let outline = Outline::of(&bytes);
-        let new = NewChunk::verify(id(9), outline.root(), &outline, &bytes).unwrap();
+        let new = VerifiedChunk::new(id(9), outline.root(), bytes.into()).unwrap();
         disk.set_capacity(disk.used_bytes() + room * PAGE);
         let written = store.write_record(&new, format::record_pages(outline.length));
         assert_eq!(written.is_ok(), room >= 11, "{room}");
