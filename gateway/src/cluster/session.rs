@@ -1,7 +1,7 @@
 //! The task that holds the session: one `protocol::client` for all callers of this process.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -47,6 +47,17 @@ pub struct Cluster<L> {
 impl<L> Clone for Cluster<L> {
     fn clone(&self) -> Cluster<L> {
         Cluster { shared: self.shared.clone() }
+    }
+}
+
+/// Does not keep the client alive.
+pub struct WeakCluster<L> {
+    shared: Weak<Shared<L>>,
+}
+
+impl<L> WeakCluster<L> {
+    pub fn upgrade(&self) -> Option<Cluster<L>> {
+        self.shared.upgrade().map(|shared| Cluster { shared })
     }
 }
 
@@ -115,6 +126,10 @@ impl<L: Link> Cluster<L> {
     /// Hands over what a replica sent to this client. Drops it if too much waits: it will be said again.
     pub fn deliver(&self, message: Message) {
         let _ = self.shared.messages.try_send(message);
+    }
+
+    pub fn downgrade(&self) -> WeakCluster<L> {
+        WeakCluster { shared: Arc::downgrade(&self.shared) }
     }
 
     pub fn link(&self) -> &L {
