@@ -101,7 +101,7 @@ fn a_rebuild_that_is_interrupted_goes_on() {
         world.put(1, &[0, 1, 2], &[0, 1, 2]);
     }
     world.replace_disk(2);
-    world.settle("half is here", |world| world.nodes[2].store.chunks.len() == 15);
+    world.settle("half is here", |world| world.nodes[2].store.chunks.len() >= 15);
     world.restart(2);
     world.settle("everything is whole", World::is_whole);
     assert!(world.nodes[2].fetched.len() <= 60, "{}", world.nodes[2].fetched.len());

@@ -14,7 +14,7 @@ use crate::data::message::DataBody;
 use crate::data::outline::{BLOCK_SIZE, ChunkRoot, Outline};
 use crate::data::placement::Layout;
 use crate::data::receipt::{Holding, ReceiptKey};
-use crate::data::storage::{Found, Job, ReadBlocks, ReadFault, Standing, StoreFault};
+use crate::data::storage::{Found, ReadBlocks, ReadFault, Standing, StoreFault};
 use crate::data::upkeep::{Mark, Proposal, Upkeep, UpkeepOutput, UpkeepSettings};
 use crate::entry::EntryHeader;
 use crate::machine::{Context, Machine, QueryContext};
@@ -39,7 +39,7 @@ pub(super) enum Entry {
     /// A session's marks.
     Marks(SessionId, u64),
     Rejoin(ReplicaId),
-    Operation(SessionId, Operation),
+    Operation(SessionId, Box<Operation>),
 }
 
 /// The state that a prefix of the log makes.
@@ -72,11 +72,15 @@ impl State {
         let op = self.op();
         let fresh = SessionFacts { oldest_live_upload: 0, oldest_read: op };
         match entry {
-            Entry::Begin => drop(self.live.insert(SessionId::from_register(op, 0), fresh)),
-            Entry::End(session) => drop(self.live.remove(session)),
+            Entry::Begin => {
+                self.live.insert(SessionId::from_register(op, 0), fresh);
+            }
+            Entry::End(session) => {
+                self.live.remove(session);
+            }
             Entry::Marks(session, oldest_live_upload) => {
                 let facts = SessionFacts { oldest_live_upload: *oldest_live_upload, oldest_read: op };
-                drop(self.live.insert(*session, facts));
+                self.live.insert(*session, facts);
             }
             Entry::Rejoin(node) => self.incarnations[node.index()] = Incarnation::from_rejoin(op),
             Entry::Operation(session, operation) => {
@@ -327,7 +331,8 @@ impl World {
         };
         world.commit(Entry::Begin);
         world.session = SessionId::from_register(Op::new(1), 0);
-        world.operate(Operation::CreateBucket { name: "bucket".into(), owner: "a".into(), tags: Vec::new() });
+        let bucket = Operation::CreateBucket { name: "bucket".into(), owner: "a".into(), tags: Vec::new() };
+        world.operate(bucket).unwrap();
         world
     }
 
@@ -343,7 +348,7 @@ impl World {
     }
 
     pub(super) fn operate(&mut self, operation: Operation) -> Reply {
-        self.commit(Entry::Operation(self.session, operation)).unwrap()
+        self.commit(Entry::Operation(self.session, Box::new(operation))).unwrap()
     }
 
     fn catch_up(&mut self) {
@@ -493,6 +498,7 @@ impl World {
     }
 
     fn run_until(&mut self, end: Tick, is_so: impl Fn(&World) -> bool) -> bool {
+        let mut look_at = self.now;
         loop {
             self.catch_up();
             for node in self.nodes.iter_mut().filter(|node| !node.down) {
@@ -502,8 +508,11 @@ impl World {
             for index in up {
                 self.perform(index);
             }
-            if is_so(self) {
-                return true;
+            if self.now >= look_at {
+                look_at = self.now.plus(20);
+                if is_so(self) {
+                    return true;
+                }
             }
             let ticks =
                 self.nodes.iter().filter(|node| !node.down).filter_map(|node| node.upkeep.next_tick());
@@ -608,7 +617,7 @@ impl World {
             Event::Proposal { node, proposal, operation } => {
                 let mut reply = None;
                 if !self.is_lost() {
-                    reply = self.commit(Entry::Operation(SessionId::ZERO, operation));
+                    reply = self.commit(Entry::Operation(SessionId::ZERO, Box::new(operation)));
                 }
                 let reply = if self.is_lost() { None } else { reply };
                 if !self.nodes[node].down && self.nodes[node].start == start {
@@ -797,17 +806,4 @@ pub(super) fn replica(index: usize) -> ReplicaId {
 
 fn key(id: BodyId) -> Bytes {
     format!("{}-{}", id.session, id.upload).into_bytes().into()
-}
-
-pub(super) fn job_of(output: &UpkeepOutput) -> Option<Job> {
-    match output {
-        UpkeepOutput::Find { job, .. }
-        | UpkeepOutput::Scrub { job, .. }
-        | UpkeepOutput::Store { job, .. }
-        | UpkeepOutput::Quarantine { job, .. }
-        | UpkeepOutput::Discard { job, .. }
-        | UpkeepOutput::Walk { job, .. }
-        | UpkeepOutput::Delete { job, .. } => Some(*job),
-        _ => None,
-    }
 }
