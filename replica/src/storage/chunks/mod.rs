@@ -31,8 +31,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use protocol::catalog::ChunkId;
-use protocol::data::outline::{ChunkRoot, Outline};
+use protocol::data::outline::{CHUNK_BYTES_MAX, ChunkRoot, Outline};
 
 use super::disk::{Disk, DiskFile};
 use format::{Address, PAGE, SegmentHeader, Slot, SlotState};
@@ -58,27 +59,32 @@ impl ChunkOptions {
     pub const OPEN_FILES_MAX: usize = 256;
 }
 
-/// A chunk whose bytes fit its root: verified wherever there is a thread for it, before it comes to
-/// the one that writes.
-#[derive(Clone, Copy, Debug)]
-pub struct NewChunk<'a> {
+/// A chunk whose bytes fit its root: hashed wherever there is a thread for it, before it comes to the
+/// one that writes.
+#[derive(Clone, Debug)]
+pub struct VerifiedChunk {
     chunk: ChunkId,
     root: ChunkRoot,
-    outline: &'a Outline,
-    bytes: &'a [u8],
+    outline: Outline,
+    bytes: Bytes,
 }
 
-impl<'a> NewChunk<'a> {
-    /// None if the bytes are not those of the outline, or the outline is not that of the root.
-    pub fn verify(
-        chunk: ChunkId,
-        root: ChunkRoot,
-        outline: &'a Outline,
-        bytes: &'a [u8],
-    ) -> Option<NewChunk<'a>> {
-        let length = u32::try_from(bytes.len()).ok()?;
-        let fits = outline.fits(&root, length) && outline.verifies(0, bytes);
-        fits.then_some(NewChunk { chunk, root, outline, bytes })
+impl VerifiedChunk {
+    /// None if the bytes are not those of the root.
+    pub fn new(chunk: ChunkId, root: ChunkRoot, bytes: Bytes) -> Option<VerifiedChunk> {
+        if bytes.is_empty() || bytes.len() > CHUNK_BYTES_MAX as usize {
+            return None;
+        }
+        let outline = Outline::of(&bytes);
+        (outline.root() == root).then_some(VerifiedChunk { chunk, root, outline, bytes })
+    }
+
+    pub fn chunk(&self) -> ChunkId {
+        self.chunk
+    }
+
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 }
 
@@ -136,7 +142,7 @@ impl<D: Disk> ChunkStore<D> {
     /// Writes a chunk. It is not durable, and nobody sees it, before `commit_group`.
     ///
     /// A chunk that is here with the same root is not written again, but reported with the group.
-    pub fn append(&mut self, new: &NewChunk<'_>) -> Result<(), AppendError> {
+    pub fn append(&mut self, new: &VerifiedChunk) -> Result<(), AppendError> {
         self.check_not_failed().map_err(AppendError::Io)?;
         if self.is_here(new)? {
             return Ok(());
@@ -271,7 +277,7 @@ impl<D: Disk> ChunkStore<D> {
     }
 
     /// Whether the chunk needs no writing.
-    fn is_here(&mut self, new: &NewChunk<'_>) -> Result<bool, AppendError> {
+    fn is_here(&mut self, new: &VerifiedChunk) -> Result<bool, AppendError> {
         let pending = self.pending_names.get(&new.chunk).map(|index| self.pending[*index].root);
         let root = match pending {
             Some(root) => root,
@@ -341,13 +347,13 @@ impl<D: Disk> ChunkStore<D> {
         self.remove_dead_segments(&[previous])
     }
 
-    fn write_record(&mut self, new: &NewChunk<'_>, pages: u32) -> io::Result<Slot> {
+    fn write_record(&mut self, new: &VerifiedChunk, pages: u32) -> io::Result<Slot> {
         let active = self.active.as_mut().expect("there is room, so there is a segment");
         let index = u32::try_from(active.durable as usize + self.pending.len()).expect("a slot's number");
         let (page, length) = (active.page_next, new.outline.length);
-        let head = format::encode_head(active.address, page, index, new.chunk, &new.root, new.outline);
+        let head = format::encode_head(active.address, page, index, new.chunk, &new.root, &new.outline);
         active.file.write_at(u64::from(page) * PAGE, &head)?;
-        active.file.write_at(u64::from(page + format::head_pages(length)) * PAGE, new.bytes)?;
+        active.file.write_at(u64::from(page + format::head_pages(length)) * PAGE, &new.bytes)?;
         active.page_next += pages;
         Ok(Slot {
             state: SlotState::Live,
