@@ -13,8 +13,6 @@
 //! of it (`vitals`).
 
 mod store;
-#[cfg(test)]
-mod tests;
 mod thread;
 mod vitals;
 

@@ -186,7 +186,7 @@ impl<D: Disk> Checker<D> {
                 }
             }
             CheckTask::Read { owner, job, chunk, root, first, count } => {
-                let read = judge(self.reader.read(chunk, root, first, count));
+                let read = judge(self.reader.read(chunk, &root, first, count));
                 if let Ok(Ok(blocks)) = &read {
                     self.vitals.bytes_read.add(blocks.bytes.len() as u64);
                 }

@@ -59,8 +59,8 @@ impl ChunkOptions {
     pub const OPEN_FILES_MAX: usize = 256;
 }
 
-/// A chunk whose bytes fit its root: hashed wherever there is a thread for it, before it comes to the
-/// one that writes.
+/// A chunk whose bytes fit its root: verified wherever there is a thread for it, before it comes to
+/// the one that writes.
 #[derive(Clone, Debug)]
 pub struct VerifiedChunk {
     chunk: ChunkId,
@@ -70,17 +70,14 @@ pub struct VerifiedChunk {
 }
 
 impl VerifiedChunk {
-    /// None if the bytes are not those of the root.
+    /// None if the bytes are not those of the root, or no chunk has so many.
     pub fn new(chunk: ChunkId, root: ChunkRoot, bytes: Bytes) -> Option<VerifiedChunk> {
-        if bytes.is_empty() || bytes.len() > CHUNK_BYTES_MAX as usize {
+        if bytes.len() > CHUNK_BYTES_MAX as usize {
             return None;
         }
         let outline = Outline::of(&bytes);
-        (outline.root() == root).then_some(VerifiedChunk { chunk, root, outline, bytes })
-    }
-
-    pub fn chunk(&self) -> ChunkId {
-        self.chunk
+        let fits = outline.fits(&root, outline.length);
+        fits.then_some(VerifiedChunk { chunk, root, outline, bytes })
     }
 
     pub fn bytes(&self) -> &Bytes {

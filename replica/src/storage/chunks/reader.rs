@@ -81,7 +81,7 @@ impl<D: Disk> ChunkReader<D> {
     pub fn read(
         &self,
         chunk: ChunkId,
-        root: ChunkRoot,
+        root: &ChunkRoot,
         first: u32,
         count: u32,
     ) -> Result<ReadBlocks, ReadFault> {
@@ -160,11 +160,11 @@ impl<F: DiskFile> Located<F> {
         Ok(self.stored(head.root, head.outline.length))
     }
 
-    pub(super) fn read(&self, root: ChunkRoot, first: u32, count: u32) -> Result<ReadBlocks, ReadFault> {
+    pub(super) fn read(&self, root: &ChunkRoot, first: u32, count: u32) -> Result<ReadBlocks, ReadFault> {
         let Some(Head { root: stored, outline, .. }) = self.head()? else {
             return self.read_without_head(root, first, count);
         };
-        if stored != root {
+        if stored != *root {
             return Err(ReadFault::Absent);
         }
         let (start, end) = range(&outline, first, count)?;
@@ -178,9 +178,9 @@ impl<F: DiskFile> Located<F> {
     }
 
     /// The hashes are lost, but they follow from the bytes: if those fit the root, all is well.
-    fn read_without_head(&self, root: ChunkRoot, first: u32, count: u32) -> Result<ReadBlocks, ReadFault> {
+    fn read_without_head(&self, root: &ChunkRoot, first: u32, count: u32) -> Result<ReadBlocks, ReadFault> {
         let slot = self.slot()?.ok_or(ReadFault::Damaged(self.copy))?;
-        if slot.root != root {
+        if slot.root != *root {
             return Err(ReadFault::Absent);
         }
         let mut bytes = vec![0; slot.length as usize];
@@ -189,7 +189,7 @@ impl<F: DiskFile> Located<F> {
             return Err(ReadFault::Damaged(self.copy));
         }
         let outline = Outline::of(&bytes);
-        if !outline.fits(&root, slot.length) {
+        if !outline.fits(root, slot.length) {
             return Err(ReadFault::Damaged(self.copy));
         }
         let (start, end) = range(&outline, first, count)?;

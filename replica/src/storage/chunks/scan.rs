@@ -162,7 +162,7 @@ fn judge<F: DiskFile>(walk: &Walk<'_, F>, index: u32, mut found: Found) -> io::R
     }
     let copy = copy_of(walk.address.segment, index, slot);
     let located = Located { copy, address: walk.address, file: walk.file.clone() };
-    match located.read(slot.root, 0, slot.length.div_ceil(BLOCK_SIZE)) {
+    match located.read(&slot.root, 0, slot.length.div_ceil(BLOCK_SIZE)) {
         Ok(read) if located.head()?.is_none() => {
             let outline = &read.outline;
             let head = format::encode_head(walk.address, slot.page, index, slot.chunk, &slot.root, outline);

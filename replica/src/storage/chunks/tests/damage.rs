@@ -121,7 +121,7 @@ fn an_unreadable_block_is_damage_and_the_blocks_beside_it_are_served() {
     store_all(&mut store, [1], 3 * BLOCK);
     disk.make_unreadable_at(FIRST, RECORDS + PAGE + BLOCK as u64 + 600).unwrap();
     let root = Outline::of(&content(1, 3 * BLOCK)).root();
-    let read = |first| store.reader().read(id(1), root, first, 1);
+    let read = |first| store.reader().read(id(1), &root, first, 1);
     assert!(read(0).is_ok() && read(2).is_ok());
     let copy = damaged_copy(read(1));
     assert_eq!(damaged_copy(store.reader().scrub(id(1))), copy);

@@ -5,6 +5,7 @@ mod formats;
 mod model;
 mod stories;
 
+use bytes::Bytes;
 use protocol::catalog::BodyId;
 use protocol::data::outline::BLOCK_SIZE;
 use protocol::types::{ClusterId, ReplicaId, SessionId};
@@ -55,13 +56,9 @@ fn reopen(disk: &mut SimulatedDisk) -> (Store, OpenReport) {
     open(disk).unwrap()
 }
 
-fn verified(chunk: ChunkId, bytes: &[u8]) -> VerifiedChunk {
-    let root = Outline::of(bytes).root();
-    VerifiedChunk::new(chunk, root, Bytes::copy_from_slice(bytes)).unwrap()
-}
-
 fn append_bytes(store: &mut Store, chunk: ChunkId, bytes: &[u8]) -> Result<(), AppendError> {
-    store.append(&verified(chunk, bytes))
+    let bytes = Bytes::copy_from_slice(bytes);
+    store.append(&VerifiedChunk::new(chunk, Outline::of(&bytes).root(), bytes).unwrap())
 }
 
 fn append(store: &mut Store, number: u64, length: usize) {
@@ -77,7 +74,7 @@ fn store_all(store: &mut Store, numbers: impl IntoIterator<Item = u64>, length: 
 
 fn read_all(reader: &Reader, number: u64, length: usize) -> Result<Bytes, ReadFault> {
     let root = Outline::of(&content(number, length)).root();
-    reader.read(id(number), root, 0, u32::MAX).map(|read| read.bytes)
+    reader.read(id(number), &root, 0, u32::MAX).map(|read| read.bytes)
 }
 
 fn is_whole(reader: &Reader, number: u64, length: usize) -> bool {

@@ -28,7 +28,7 @@ fn any_run_of_blocks_is_read_and_fits_the_root() {
     append_bytes(&mut store, id(5), &bytes).unwrap();
     store.commit_group().unwrap();
     let outline = Outline::of(&bytes);
-    let read = |first, count| store.reader().read(id(5), outline.root(), first, count);
+    let read = |first, count| store.reader().read(id(5), &outline.root(), first, count);
 
     for (first, count, range) in [
         (0, 1, 0..BLOCK),
@@ -44,21 +44,22 @@ fn any_run_of_blocks_is_read_and_fits_the_root() {
     assert!(matches!(read(0, 0), Err(ReadFault::Absent)));
     assert!(matches!(read(u32::MAX, 1), Err(ReadFault::Absent)));
     let other = Outline::of(b"other").root();
-    assert!(matches!(store.reader().read(id(5), other, 0, 1), Err(ReadFault::Absent)));
+    assert!(matches!(store.reader().read(id(5), &other, 0, 1), Err(ReadFault::Absent)));
 }
 
 #[test]
 fn bytes_that_do_not_fit_their_root_never_reach_the_store() {
-    let bytes = Bytes::from(content(1, BLOCK + 1));
+    let bytes = content(1, BLOCK + 1);
     let root = Outline::of(&bytes).root();
-    assert!(VerifiedChunk::new(id(1), root, bytes.clone()).is_some());
-    assert!(VerifiedChunk::new(id(1), root, bytes.slice(..BLOCK)).is_none());
-    let mut other = bytes.to_vec();
+    let verify = |bytes: &[u8]| VerifiedChunk::new(id(1), root, Bytes::copy_from_slice(bytes));
+    assert!(verify(&bytes).is_some());
+    assert!(verify(&bytes[..BLOCK]).is_none());
+    let mut other = bytes.clone();
     other[BLOCK] ^= 1;
-    assert!(VerifiedChunk::new(id(1), root, other.into()).is_none());
+    assert!(verify(&other).is_none());
     assert!(VerifiedChunk::new(id(1), Outline::of(&[]).root(), Bytes::new()).is_none());
-    let long = Bytes::from(vec![0; CHUNK_BYTES_MAX as usize + 1]);
-    assert!(VerifiedChunk::new(id(1), Outline::of(&long).root(), long).is_none());
+    let too_long = Bytes::from(vec![0; CHUNK_BYTES_MAX as usize + 1]);
+    assert!(VerifiedChunk::new(id(1), Outline::of(&too_long).root(), too_long).is_none());
 }
 
 /// Chunks of the largest size have a head of two pages, and may be larger than a segment.
@@ -192,8 +193,8 @@ fn a_damaged_copy_is_set_aside_kept_and_replaced_by_a_good_one() {
     disk.rot_at(FIRST, RECORDS + PAGE + 70_000).unwrap();
     let reader = store.reader();
     let root = Outline::of(&content(1, 2 * BLOCK)).root();
-    assert!(reader.read(id(1), root, 0, 1).is_ok(), "the other block is sound");
-    let copy = damaged_copy(reader.read(id(1), root, 0, 2));
+    assert!(reader.read(id(1), &root, 0, 1).is_ok(), "the other block is sound");
+    let copy = damaged_copy(reader.read(id(1), &root, 0, 2));
     assert_eq!(damaged_copy(reader.scrub(id(1))), copy);
 
     let used = reader.used_bytes();
@@ -349,9 +350,11 @@ fn a_write_that_finds_no_space_stores_nothing_and_breaks_nothing() {
     for room in 0..14 {
         let (mut disk, mut store) = new_store(room);
         store_all(&mut store, 0..3, 9000);
-        let new = verified(id(9), &content(9, 40_000));
+        let bytes = content(9, 40_000);
+        let outline = Outline::of(&bytes);
+        let new = VerifiedChunk::new(id(9), outline.root(), bytes.into()).unwrap();
         disk.set_capacity(disk.used_bytes() + room * PAGE);
-        let written = store.write_record(&new, format::record_pages(40_000));
+        let written = store.write_record(&new, format::record_pages(outline.length));
         assert_eq!(written.is_ok(), room >= 11, "{room}");
         if written.is_ok() {
             continue;
