@@ -27,7 +27,7 @@ use protocol::wal::{WalRecord, WalScan};
 struct KeyValue;
 
 impl Machine for KeyValue {
-    fn validate(&self, operation: &Bytes) -> Result<(), Invalid> {
+    fn validate(&self, _: SessionId, operation: &Bytes) -> Result<(), Invalid> {
         if operation.contains(&b'=') { Ok(()) } else { Err(Invalid("expected key=value")) }
     }
 

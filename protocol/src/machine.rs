@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::state::Sessions;
 use crate::tables::{TableFault, Tables};
-use crate::types::{Op, SessionId, Timestamp};
+use crate::types::{Incarnation, Op, REPLICAS_MAX, SessionId, Timestamp};
 
 /// Why an operation or a query was refused before it had any effect; sent to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,13 +20,16 @@ pub struct Context<'a> {
     pub timestamp: Timestamp,
     pub session: SessionId,
     pub sessions: &'a Sessions,
+    /// Whose disk is which, by replica: what was said of an earlier disk says nothing of this one.
+    pub incarnations: &'a [Incarnation; REPLICAS_MAX],
 }
 
 /// Deterministic, total, single-threaded. The only way to fail is a table that cannot be read.
 pub trait Machine {
     /// Checks an operation before it is given a place in the log: `apply` may rely on it only for
-    /// speed, never for safety, because an older release may have validated it.
-    fn validate(&self, operation: &Bytes) -> Result<(), Invalid>;
+    /// speed, never for safety, because an older release may have validated it. What only the holder
+    /// of a secret can check is checked here and nowhere else.
+    fn validate(&self, session: SessionId, operation: &Bytes) -> Result<(), Invalid>;
 
     /// The reply is small (`Limits::reply_bytes_max`): it is kept for retries.
     fn apply<T: Tables>(
@@ -49,4 +52,5 @@ pub struct QueryContext<'a> {
     /// The answer is exact as of this op.
     pub applied: Op,
     pub sessions: &'a Sessions,
+    pub incarnations: &'a [Incarnation; REPLICAS_MAX],
 }

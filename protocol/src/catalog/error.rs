@@ -35,6 +35,13 @@ wire_enum! {
         40 => UploadFenced,
         /// The upload number was committed before. A number stands for one body.
         41 => UploadSpent,
+        /// A chunk is on too few disks that are still in use. Nothing was changed: the same upload can be
+        /// committed with more receipts.
+        42 => TooFewCopies,
+        /// The receipts were given under a layout that is not open.
+        43 => WrongLayout,
+        /// The node has another disk than the one that is spoken of.
+        44 => DiskReplaced,
 
         /// The operation is not one. Refused before it reaches the log, unless an older release let
         /// it through.

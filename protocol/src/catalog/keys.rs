@@ -13,6 +13,8 @@
 //!  0x34 condemned        upload 8                                 CondemnedRow
 //!  0x40 body             session 8 │ upload number 8              BodyRow
 //!  0x41 retired          session 8 │ upload number 8              RetiredRow
+//!  0x42 debt             session 8 │ upload number 8              DebtRow
+//!  0x43 rebuilt          node 1                                   RebuiltRow
 //! ```
 //!
 //! Numbers are big-endian, so that they sort as numbers. An object's key may hold any byte, and what
@@ -25,6 +27,7 @@
 //! with versions would ever write: what was there before stays the oldest.
 
 use super::names::{BodyId, BucketId, UploadId};
+use crate::types::{ReplicaId, SessionId};
 
 const BUCKET: u8 = 0x10;
 const ACCESS_KEY: u8 = 0x11;
@@ -34,6 +37,8 @@ const LAYOUT: u8 = 0x33;
 const CONDEMNED: u8 = 0x34;
 const BODY: u8 = 0x40;
 const RETIRED: u8 = 0x41;
+const DEBT: u8 = 0x42;
+const REBUILT: u8 = 0x43;
 
 /// The version under which a bucket without versions keeps its objects.
 const VERSION_NULL: u64 = 0;
@@ -191,12 +196,14 @@ pub(super) fn parse_condemned(row: &[u8]) -> Option<UploadId> {
     row.strip_prefix(&[CONDEMNED])?.try_into().ok().map(|id| UploadId::new(u64::from_be_bytes(id)))
 }
 
-/// The rows of bodies, referenced or retired.
+/// The rows that are named by a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Bodies {
     Referenced = BODY,
     Retired = RETIRED,
+    /// Referenced, and lacked by an owner.
+    Debts = DEBT,
 }
 
 impl Bodies {
@@ -223,10 +230,14 @@ impl Bodies {
     pub(super) fn parse(self, row: &[u8]) -> Option<BodyId> {
         let (session, upload) = row.strip_prefix(&[self as u8])?.split_at_checked(8)?;
         Some(BodyId {
-            session: crate::types::SessionId::new(u64::from_be_bytes(session.try_into().ok()?)),
+            session: SessionId::new(u64::from_be_bytes(session.try_into().ok()?)),
             upload: u64::from_be_bytes(upload.try_into().ok()?),
         })
     }
+}
+
+pub(super) fn rebuilt(node: ReplicaId) -> Vec<u8> {
+    vec![REBUILT, node.get()]
 }
 
 /// Where the rows of names greater than the one of `row` begin, for rows that end with their name.
@@ -260,6 +271,9 @@ mod tests {
         assert_eq!(part(UploadId::new(3), 0x0405), b"\x31\0\0\0\0\0\0\0\x03\x04\x05");
         assert_eq!(bucket(b"abc"), b"\x10abc");
         assert_eq!(access_key(b"AK"), b"\x11AK");
+        let body = BodyId { session: SessionId::new(5), upload: 6 };
+        assert_eq!(Bodies::Debts.row(body), b"\x42\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x06");
+        assert_eq!(rebuilt(ReplicaId::new(2)), b"\x43\x02");
     }
 
     proptest! {

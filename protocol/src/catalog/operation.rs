@@ -10,7 +10,7 @@ use super::metadata::{
     check_checksums, check_headers, check_tags,
 };
 use super::names::{BodyId, BucketRef, PART_NUMBER_MAX, UploadId, check_bucket_name, check_key};
-use crate::types::Timestamp;
+use crate::types::{Incarnation, ReplicaId, Timestamp};
 use crate::wire::{wire_enum, wire_struct};
 
 pub const OWNER_BYTES_MAX: usize = 128;
@@ -19,6 +19,7 @@ pub const SECRET_BYTES_MAX: usize = 512;
 pub const DISPLAY_NAME_BYTES_MAX: usize = 256;
 pub const DELETE_COUNT_MAX: usize = 1000;
 pub const COLLECT_COUNT_MAX: usize = 1024;
+pub const SETTLE_COUNT_MAX: usize = 1024;
 
 wire_enum! {
     pub enum Operation {
@@ -98,6 +99,11 @@ wire_enum! {
 
         /// Forgets what nobody can need: see `Query::Collectable`. Each one is checked again.
         40 => Collect { retired: Vec<BodyId>, condemned: Vec<UploadId>, },
+        /// The node's disk holds every chunk of these bodies that the node owns.
+        41 => Settle { node: ReplicaId, incarnation: Incarnation, bodies: Vec<BodyId>, },
+        /// The node has walked, from an op at which its disk was the present one, over all bodies that
+        /// are referenced, and its disk holds every chunk of them that the node owns.
+        42 => Rebuilt { node: ReplicaId, incarnation: Incarnation, },
     }
 }
 
@@ -139,6 +145,14 @@ wire_struct! {
 }
 
 impl Operation {
+    /// What an operation that stores bytes brings.
+    pub fn new_body(&self) -> Option<&NewBody> {
+        match self {
+            Operation::PutObject { body, .. } | Operation::PutPart { body, .. } => Some(body),
+            _ => None,
+        }
+    }
+
     /// Everything that can be said of the operation without looking into the tables.
     pub fn check(&self, limits: &CatalogLimits) -> Result<(), &'static str> {
         match self {
@@ -198,6 +212,10 @@ impl Operation {
                 COLLECT_COUNT_MAX,
                 "collects nothing or too much",
             ),
+            Operation::Settle { bodies, .. } => {
+                check_count(bodies.len(), SETTLE_COUNT_MAX, "settles nothing or too much")
+            }
+            Operation::Rebuilt { .. } => Ok(()),
             _ => self.check_multipart(limits),
         }
     }

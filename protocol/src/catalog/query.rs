@@ -4,10 +4,14 @@ use bytes::Bytes;
 
 use super::names::{BodyId, BucketRef, ChunkId, KEY_BYTES_MAX, UploadId};
 use super::operation::OWNER_BYTES_MAX;
+use crate::types::ReplicaId;
 use crate::wire::{wire_enum, wire_struct};
 
 /// The most chunks that one query asks about.
 pub const VERDICT_COUNT_MAX: usize = 4096;
+
+/// The most bodies that one query asks for.
+pub const BODY_COUNT_MAX: usize = 1024;
 
 wire_enum! {
     pub enum Query {
@@ -65,6 +69,17 @@ wire_enum! {
         41 => Collectable { after: Option<BodyId>, limit: u32, },
         /// The bodies that are referenced, by id: what the nodes should hold.
         42 => ListBodies { after: Option<BodyId>, limit: u32, },
+        /// The bodies of which an owner lacks a chunk.
+        43 => ListDebts {
+            /// Only what this replica owes. None: everybody's.
+            node: Option<ReplicaId>,
+            after: Option<BodyId>,
+            limit: u32,
+        },
+        /// Answered by `Answer::Bodies`, in the order asked for, without those that nothing refers to.
+        44 => GetBodies { bodies: Vec<BodyId>, },
+        /// The replicas that have been given another disk and have not said `Operation::Rebuilt` of it.
+        45 => Rebuilding,
     }
 }
 
@@ -129,6 +144,7 @@ impl Query {
             Query::GetVerdicts { chunks } if chunks.len() > VERDICT_COUNT_MAX => {
                 Err("asks about too many chunks")
             }
+            Query::GetBodies { bodies } if bodies.len() > BODY_COUNT_MAX => Err("asks for too many bodies"),
             _ => Ok(()),
         }
     }

@@ -8,7 +8,7 @@ use super::metadata::{Checksums, ETag, Headers, Tags};
 use super::names::{BodyId, BucketId, UploadId};
 use super::operation::AccessKey;
 use super::query::ListPosition;
-use crate::types::{Op, Timestamp};
+use crate::types::{Incarnation, Op, ReplicaId, Timestamp};
 use crate::wire::{wire_enum, wire_struct};
 
 /// The answer to an operation. Small: it is kept with the session for as long as it may be asked again.
@@ -34,6 +34,8 @@ wire_enum! {
             /// Parts of deleted objects and aborted uploads taken apart.
             parts: u32,
         },
+        /// So many of the bodies were owed by the node, and are not any more.
+        8 => Settled { bodies: u32, },
     }
 }
 
@@ -59,7 +61,18 @@ wire_enum! {
             /// Ask again after this one, there may be more.
             next: Option<BodyId>,
         },
-        12 => Bodies { bodies: Vec<NamedBody>, truncated: bool, },
+        12 => Bodies {
+            bodies: Vec<NamedBody>,
+            /// There are more after the last of these. Of bodies that were asked for by name: ask again
+            /// for those after it.
+            truncated: bool,
+        },
+        13 => Debts {
+            debts: Vec<Debt>,
+            /// Ask again after this one, there may be more.
+            next: Option<BodyId>,
+        },
+        14 => Rebuilding { disks: Vec<Disk>, },
     }
 }
 
@@ -140,6 +153,39 @@ wire_struct! {
     pub struct NamedBody {
         pub id: BodyId,
         pub body: ChunkedBody,
+    }
+}
+
+wire_struct! {
+    /// An owner lacks a chunk of the body.
+    #[derive(Copy)]
+    pub struct Debt {
+        pub id: BodyId,
+        /// Who does: bit `i` stands for replica `i`.
+        pub missing: u8,
+        /// So many disks held the rarest of its chunks when it was committed.
+        pub copies_min: u8,
+        pub chunk_count: u32,
+    }
+}
+
+impl Debt {
+    pub fn is_owed_by(&self, node: ReplicaId) -> bool {
+        self.missing & bit(node) != 0
+    }
+}
+
+/// How a replica is written in a set of replicas.
+pub(super) fn bit(node: ReplicaId) -> u8 {
+    1_u8.checked_shl(u32::from(node.get())).unwrap_or(0)
+}
+
+wire_struct! {
+    /// A replica's present disk.
+    #[derive(Copy)]
+    pub struct Disk {
+        pub node: ReplicaId,
+        pub incarnation: Incarnation,
     }
 }
 

@@ -7,7 +7,7 @@ use super::metadata::{CHECKSUM_BYTES_MAX, CHECKSUM_COUNT_MAX, Checksums, Headers
 use super::names::{BodyId, BucketId, UploadId};
 use super::reply::ObjectSummary;
 use crate::codec::{DecodeError, Decoder};
-use crate::types::{Op, Timestamp};
+use crate::types::{Incarnation, Op, Timestamp};
 use crate::wire::{Wire, wire_enum, wire_struct};
 
 wire_struct! {
@@ -154,5 +154,24 @@ wire_struct! {
         /// When the last reference was dropped.
         pub(super) since: Op,
         pub(super) chunk_count: u64,
+    }
+}
+
+wire_struct! {
+    /// A referenced body of which an owner lacks a chunk.
+    pub(super) struct DebtRow {
+        /// A bit for each replica. Never zero: then there is no row.
+        pub(super) missing: u8,
+        /// So many disks held the rarest of its chunks when it was committed.
+        pub(super) copies_min: u8,
+        pub(super) chunk_count: u32,
+    }
+}
+
+wire_struct! {
+    /// The disk with which a node last had everything that it owns. No row: the first one, which
+    /// owned nothing when it was new.
+    pub(super) struct RebuiltRow {
+        pub(super) incarnation: Incarnation,
     }
 }

@@ -97,7 +97,11 @@ impl<M: Machine, T: ReplicaTables> State<M, T> {
 
     /// Answers as of the applied entry.
     pub fn query(&self, query: &Bytes) -> Result<Result<Bytes, Invalid>, TableFault> {
-        let context = QueryContext { applied: self.applied.op, sessions: &self.sessions };
+        let context = QueryContext {
+            applied: self.applied.op,
+            sessions: &self.sessions,
+            incarnations: &self.membership.incarnations,
+        };
         self.machine.query(&self.tables, &context, query)
     }
 
@@ -186,6 +190,7 @@ impl<M: Machine, T: ReplicaTables> State<M, T> {
                     timestamp: place.timestamp,
                     session: request.session,
                     sessions: &self.sessions,
+                    incarnations: &self.membership.incarnations,
                 };
                 let answer = self.machine.apply(&mut self.tables, &context, operation)?;
                 assert!(answer.len() <= self.limits.reply_bytes_max);

@@ -13,7 +13,7 @@ use crate::types::{Checksum, ClientId, ClusterId, Epoch, RequestNumber};
 struct Counter;
 
 impl Machine for Counter {
-    fn validate(&self, _: &Bytes) -> Result<(), Invalid> {
+    fn validate(&self, _: SessionId, _: &Bytes) -> Result<(), Invalid> {
         Ok(())
     }
 

@@ -59,6 +59,7 @@ pub enum Event {
     SuspectedStuckCommit,
     AbdicatedUnheard,
     AbdicatedForLaterView,
+    Resigned,
     NackQuorumTruncated,
     SelectionWaited,
     SelectionUnrecoverable,

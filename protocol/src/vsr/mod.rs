@@ -26,6 +26,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
 
 pub use effects::{Effect, Event, Halt};
+pub use peers::PeerStanding;
 pub use status::StatusName;
 
 use crate::canary::{Canary, planted};
@@ -144,6 +145,17 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     pub fn on_entry_read(&mut self, op: Op, name: Checksum, entry: Option<Entry>, out: &mut Vec<Effect>) {
         if !self.halted {
             self.entry_was_read(op, name, entry);
+            self.settle();
+        }
+        out.append(&mut self.out);
+    }
+
+    /// The process will stop soon. A primary asks the others to begin the next view, rather than let
+    /// them find out by its silence; until they do, it serves as before.
+    pub fn resign(&mut self, out: &mut Vec<Effect>) {
+        if !self.halted && self.is_primary() && self.config.quorums.replica_count > 1 {
+            self.event(Event::Resigned);
+            self.wish(self.view().next());
             self.settle();
         }
         out.append(&mut self.out);
@@ -438,6 +450,21 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     /// Headers and WAL index entries in memory: bounded by the WAL's capacity.
     pub fn entries_known(&self) -> usize {
         self.log.entries_known()
+    }
+
+    /// What is known of another replica, for whoever watches the cluster.
+    pub fn peer_standing(&self, replica: ReplicaId) -> PeerStanding {
+        let facts = self.peers.get(replica);
+        let acknowledged = match &self.status {
+            Status::Primary(primary) => Some(primary.acknowledged[replica.index()]),
+            _ => None,
+        };
+        PeerStanding {
+            silent_ms: facts.known.then(|| self.now.since(facts.heard_at)),
+            incarnation: facts.incarnation,
+            checkpoint: facts.checkpoint,
+            acknowledged,
+        }
     }
 
     pub fn state(&self) -> &State<M, T> {

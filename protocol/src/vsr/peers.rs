@@ -18,6 +18,18 @@ pub(super) struct PeerFacts {
     clock_at: Tick,
 }
 
+/// What one replica knows of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerStanding {
+    /// For how long nothing was heard of it. None: nothing ever was.
+    pub silent_ms: Option<u64>,
+    pub incarnation: Incarnation,
+    /// Its durable checkpoint, as far as it vouches for one.
+    pub checkpoint: Op,
+    /// Up to where it has acknowledged the log. Only the primary knows.
+    pub acknowledged: Option<Op>,
+}
+
 #[derive(Default)]
 pub(super) struct Peers {
     facts: [PeerFacts; REPLICAS_MAX],

@@ -116,7 +116,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
                 if operation.len() > self.config.limits.operation_bytes_max {
                     return Err(Refusal::Invalid("the operation is too large".into()));
                 }
-                let verdict = self.state.machine().validate(operation);
+                let verdict = self.state.machine().validate(request.session, operation);
                 verdict.map_err(|invalid| Refusal::Invalid(invalid.0.into()))?;
             }
             Operation::Register | Operation::Keepalive { .. } | Operation::Close => {}

@@ -91,8 +91,8 @@ fn messages(group: &mut Group<'_>) {
     group.throughput(Throughput::Elements(1));
     group.bench_function("decode a Request", |bench| bench.iter(|| Message::decode(request_frame.clone())));
     let catalog = catalog();
-    let operation = operation_of(&requests[0]);
-    group.bench_function("validate a put", |bench| bench.iter(|| catalog.validate(operation)));
+    let (session, operation) = (requests[0].session, operation_of(&requests[0]));
+    group.bench_function("validate a put", |bench| bench.iter(|| catalog.validate(session, operation)));
 
     group.throughput(Throughput::Elements(BATCH as u64));
     group.bench_function("encode a Prepare", |bench| bench.iter(|| prepare.encode()));

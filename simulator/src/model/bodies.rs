@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use protocol::catalog::{BodyId, ChunkId, Error, NewBody, Success, UploadId, Verdict};
-use protocol::types::Op;
+use protocol::types::{Op, SessionId};
 
 use super::{Body, CatalogModel, Composition, Condemned, Content, Live, Place, Run};
 
@@ -13,7 +13,7 @@ impl CatalogModel {
     pub(super) fn claim(&mut self, place: &Place<'_>, body: &NewBody) -> Result<Run, Error> {
         match body {
             NewBody::Inline { bytes } => Ok(Run::Inline(bytes.clone())),
-            NewBody::Chunked { upload, body } => {
+            NewBody::Chunked { upload, body, layout, receipts } => {
                 let id = BodyId { session: place.session, upload: *upload };
                 if is_fenced(place.live, id) {
                     return Err(Error::UploadFenced);
@@ -21,7 +21,11 @@ impl CatalogModel {
                 if self.bodies.contains_key(&id) {
                     return Err(Error::UploadSpent);
                 }
-                self.bodies.insert(id, Body { body: body.clone(), retired: None });
+                let disks = self.disks_of(place, body, *layout, receipts)?;
+                let owing = self.owing(id, &disks);
+                let copies_min = disks.iter().map(BTreeSet::len).min().unwrap_or(0);
+                let body = Body { body: body.clone(), retired: None, owing, copies_min };
+                self.bodies.insert(id, body);
                 Ok(Run::Slice { id, offset: 0 })
             }
         }
@@ -39,6 +43,7 @@ impl CatalogModel {
         for (id, body) in &mut self.bodies {
             if body.retired.is_none() && !referenced.contains(id) {
                 body.retired = Some(op);
+                body.owing.clear();
             }
         }
     }
@@ -104,9 +109,11 @@ impl CatalogModel {
         since.is_some_and(|since| is_read_by_nobody(live, since)) && is_fenced(live, id)
     }
 
-    pub(super) fn verdict(&self, live: &Live, chunk: ChunkId) -> Verdict {
-        let Some(Body { body, retired }) = self.bodies.get(&chunk.body) else {
-            return if is_fenced(live, chunk.body) { Verdict::Dead } else { Verdict::Pending };
+    pub(super) fn verdict(&self, live: &Live, applied: Op, chunk: ChunkId) -> Verdict {
+        let Some(Body { body, retired, .. }) = self.bodies.get(&chunk.body) else {
+            // The name of a session that may begin later is no proof that it has ended.
+            let may_begin = chunk.body.session >= SessionId::from_register(applied.next(), 0);
+            return if !may_begin && is_fenced(live, chunk.body) { Verdict::Dead } else { Verdict::Pending };
         };
         if u64::from(chunk.index) >= body.length.div_ceil(u64::from(body.chunk_size)) {
             return Verdict::Dead;

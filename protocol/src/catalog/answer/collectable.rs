@@ -10,8 +10,8 @@ use crate::catalog::rows::{BodyRow, CondemnedRow, RetiredRow};
 use crate::catalog::store::{Failure, damaged, decode, scan, scan_prefix};
 use crate::tables::{Scan, TableFault, Tables};
 
-/// So many rows does one query look at, collectable or not.
-const VISITS_MAX: usize = 8 * COLLECT_COUNT_MAX;
+/// So many rows does one query look at, whether they are what it asks for or not.
+pub(super) const VISITS_MAX: usize = 8 * COLLECT_COUNT_MAX;
 
 impl<T: Tables> Ask<'_, T> {
     /// What one `Operation::Collect` would forget now.

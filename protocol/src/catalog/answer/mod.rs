@@ -3,6 +3,7 @@
 mod access_keys;
 mod buckets;
 mod collectable;
+mod copies;
 mod listing;
 mod objects;
 pub(super) mod pieces;
@@ -46,6 +47,9 @@ impl<T: Tables> Ask<'_, T> {
             Query::GetVerdicts { chunks } => self.get_verdicts(&chunks),
             Query::Collectable { after, limit } => self.collectable(after, limit),
             Query::ListBodies { after, limit } => self.list_bodies(after, limit),
+            Query::ListDebts { node, after, limit } => self.list_debts(node, after, limit),
+            Query::GetBodies { bodies } => self.get_bodies(&bodies),
+            Query::Rebuilding => self.rebuilding(),
         }
     }
 

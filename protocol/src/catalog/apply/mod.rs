@@ -7,12 +7,13 @@ mod access_keys;
 mod buckets;
 mod collect;
 mod complete;
+mod copies;
 mod copy;
 mod objects;
 mod references;
 mod uploads;
 
-use super::CatalogLimits;
+use super::Catalog;
 use super::names::{BucketId, BucketRef, unique};
 use super::operation::Operation;
 use super::reply::Success;
@@ -24,7 +25,7 @@ use crate::tables::Tables;
 pub(super) struct Apply<'a, T> {
     pub(super) tables: &'a mut T,
     pub(super) context: &'a Context<'a>,
-    pub(super) limits: &'a CatalogLimits,
+    pub(super) catalog: &'a Catalog,
 }
 
 impl<T: Tables> Apply<'_, T> {
@@ -81,6 +82,8 @@ impl<T: Tables> Apply<'_, T> {
             Operation::PutAccessKey { id, access_key } => self.put_access_key(&id, &access_key),
             Operation::DeleteAccessKey { id } => self.delete_access_key(&id),
             Operation::Collect { retired, condemned } => self.collect(&retired, &condemned),
+            Operation::Settle { node, incarnation, bodies } => self.settle(node, incarnation, &bodies),
+            Operation::Rebuilt { node, incarnation } => self.rebuilt(node, incarnation),
         }
     }
 

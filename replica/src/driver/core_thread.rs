@@ -1,0 +1,238 @@
+//! The one thread that owns the core: feeds it what arrives, and performs what it wants in the order
+//! in which it wants it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use protocol::entry::Entry;
+use protocol::machine::Invalid;
+use protocol::message::Message;
+use protocol::types::{Checksum, Incarnation, Op, REPLICAS_MAX, ReplicaId};
+use protocol::vsr::{Effect, Event, Halt};
+
+use super::Outbox;
+use super::clock;
+use super::inbox::Inbox;
+use super::open::Core;
+use super::storage::{BackgroundTask, Queues, WalTask};
+use super::vitals::{CoreVitals, Vitals};
+use crate::storage::disk::Disk;
+use crate::storage::tables::Flushed;
+
+/// How often the core is told the time.
+const TICK: Duration = Duration::from_millis(10);
+
+/// How often the core's figures are left for others to see.
+const PUBLISH_EVERY: Duration = Duration::from_millis(50);
+
+/// The answer to a question that another thread asked of the applied tables.
+pub type Asked = Box<dyn FnOnce(LocalAnswer) + Send>;
+
+/// What this replica's own tables say, which may be behind.
+#[derive(Clone, Debug)]
+pub struct LocalAnswer {
+    pub applied: Op,
+    pub incarnations: [Incarnation; REPLICAS_MAX],
+    pub answer: Result<Bytes, Invalid>,
+}
+
+pub(super) enum Input {
+    Message(Message),
+    Appended(Vec<(Op, Checksum)>),
+    SuperblockWritten,
+    EntryRead {
+        op: Op,
+        name: Checksum,
+        entry: Option<Entry>,
+    },
+    Flushed(Box<Flushed>),
+    /// Any answer is true as of some op that was committed; it need not be the newest.
+    Ask {
+        query: Bytes,
+        asked: Asked,
+    },
+    Resign,
+    StorageFailed {
+        what: &'static str,
+        error: io::Error,
+    },
+    Stop,
+}
+
+/// Why a replica's core has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// The tables cannot be read, and the superblock says so now: the next start fetches them.
+    TablesLost(String),
+    /// The disk failed, or two replicas hold different truths. The next start looks at what is there.
+    Failed(String),
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Ended::Stopped => f.write_str("stopped"),
+            Ended::TablesLost(reason) => write!(f, "the tables are damaged: {reason}"),
+            Ended::Failed(reason) => f.write_str(reason),
+        }
+    }
+}
+
+pub(super) struct CoreThread<D: Disk> {
+    pub(super) core: Core,
+    pub(super) inbox: Arc<Inbox<Input>>,
+    pub(super) queues: Queues<D>,
+    pub(super) outbox: Outbox,
+    pub(super) vitals: Arc<Vitals>,
+    pub(super) events: BTreeMap<Event, u64>,
+}
+
+impl<D: Disk> CoreThread<D> {
+    pub(super) fn run(mut self) -> Ended {
+        let mut effects = Vec::new();
+        self.core.start(clock::now(), clock::wall(), &mut effects);
+        let mut ended = self.perform(&mut effects);
+        let mut inputs = Vec::new();
+        let mut tick_at = Instant::now() + TICK;
+        let mut publish_at = Instant::now();
+        while ended.is_none() {
+            if !self.inbox.take(&mut inputs, Some(tick_at)) {
+                ended = Some(Ended::Stopped);
+            }
+            self.vitals.inbox_depth.set(inputs.len() as u64);
+            for input in inputs.drain(..) {
+                if ended.is_none() {
+                    ended = self.feed(input, &mut effects);
+                }
+            }
+            let now = Instant::now();
+            if ended.is_none() && now >= tick_at {
+                tick_at = now + TICK;
+                self.core.on_tick(clock::now(), clock::wall(), &mut effects);
+                ended = self.perform(&mut effects);
+            }
+            if now >= publish_at {
+                publish_at = now + PUBLISH_EVERY;
+                self.publish();
+            }
+        }
+        self.inbox.close();
+        self.queues.close();
+        self.publish();
+        ended.expect("the loop ends only with a reason")
+    }
+
+    fn feed(&mut self, input: Input, effects: &mut Vec<Effect>) -> Option<Ended> {
+        match input {
+            Input::Message(message) => {
+                self.vitals.messages_in.add(1);
+                self.core.on_message(message, effects);
+            }
+            Input::Appended(durable) => {
+                for (op, name) in durable {
+                    self.core.on_appended(op, name, effects);
+                }
+            }
+            Input::SuperblockWritten => self.core.on_superblock_written(effects),
+            Input::EntryRead { op, name, entry } => self.core.on_entry_read(op, name, entry, effects),
+            Input::Flushed(flushed) => {
+                if self.core.state_mut().tables_mut().finish_flush(*flushed) {
+                    self.core.on_checkpoint_flushed(effects);
+                }
+            }
+            Input::Ask { query, asked } => match self.core.state().query(&query) {
+                Ok(answer) => asked(LocalAnswer {
+                    applied: self.core.applied(),
+                    incarnations: self.core.state().incarnations(),
+                    answer,
+                }),
+                // The core meets the same fault at its own next read of that row, and knows what to
+                // do about it. Until then nobody gets an answer.
+                Err(fault) => tracing::error!(reason = fault.reason, "the tables cannot be read"),
+            },
+            Input::Resign => self.core.resign(effects),
+            Input::StorageFailed { what, error } => {
+                return Some(Ended::Failed(format!("{what}: {error}")));
+            }
+            Input::Stop => return Some(Ended::Stopped),
+        }
+        self.perform(effects)
+    }
+
+    fn perform(&mut self, effects: &mut Vec<Effect>) -> Option<Ended> {
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Send { to, message } => (self.outbox)(to, message),
+                Effect::Append { entry } => self.queues.wal.complete(WalTask::Append(entry)),
+                Effect::WriteSuperblock(superblock) => self.queues.superblock.complete(superblock),
+                Effect::ReadEntry { op, name } => self.queues.wal.complete(WalTask::Read { op, name }),
+                Effect::Reclaim { through } => self.queues.wal.complete(WalTask::Reclaim { through }),
+                Effect::FlushCheckpoint => {
+                    if let Some(job) = self.core.state().tables().flush_job() {
+                        self.queues.background.complete(BackgroundTask::Flush(job));
+                    }
+                }
+                Effect::Halt(Halt::TablesLost(reason)) => return Some(Ended::TablesLost(reason)),
+                Effect::Halt(Halt::Diverged(what)) => return Some(Ended::Failed(what)),
+                Effect::Event(event) => self.note(event),
+            }
+        }
+        None
+    }
+
+    fn note(&mut self, event: Event) {
+        *self.events.entry(event).or_default() += 1;
+        let rare = !matches!(
+            event,
+            Event::ReadIndexConfirmed
+                | Event::ReadWaitedForApply
+                | Event::PipelineFull
+                | Event::Throttled
+                | Event::CheckpointStarted
+                | Event::CheckpointDurable
+                | Event::WalReclaimed
+                | Event::EntryRepaired
+                | Event::HeadersRepaired
+                | Event::RequestDuplicateAnswered
+                | Event::RequestDuplicateInPipeline
+                | Event::SyncRangeInstalled
+                | Event::SyncRangeSkipped
+        );
+        if rare {
+            let (view, commit) = (self.core.view().get(), self.core.commit().get());
+            tracing::info!(?event, view, commit, "core");
+        }
+    }
+
+    fn publish(&self) {
+        let core = &self.core;
+        let superblock = core.durable_superblock();
+        let count = superblock.replica_count;
+        let others = (0..count).map(ReplicaId::new).filter(|id| *id != superblock.replica);
+        self.vitals.messages_refused.set(self.inbox.refused());
+        self.vitals.publish(CoreVitals {
+            replica: superblock.replica,
+            status: core.status(),
+            is_primary: core.is_primary(),
+            view: core.view(),
+            log_view: core.log_view(),
+            head: core.head().0,
+            durable: core.durable_through(),
+            commit: core.commit(),
+            applied: core.applied(),
+            checkpoint: core.checkpoint().op(),
+            incarnation: superblock.incarnation,
+            boot_count: superblock.boot_count,
+            sessions: core.state().sessions().count(),
+            rows_in_memory: core.state().tables().rows_in_memory(),
+            amnesiac: superblock.amnesiac.is_some(),
+            peers: others.map(|id| (id, core.peer_standing(id))).collect(),
+            events: self.events.clone(),
+        });
+    }
+}
