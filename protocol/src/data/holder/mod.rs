@@ -185,7 +185,11 @@ impl Holder {
             DataBody::Stored { .. }
             | DataBody::Refused { .. }
             | DataBody::Blocks { .. }
-            | DataBody::NotHere => Ok(()),
+            | DataBody::NotHere
+            | DataBody::Introduce { .. }
+            | DataBody::GetStatus
+            | DataBody::Introduced { .. }
+            | DataBody::Status { .. } => Ok(()),
         };
         if let Err(why) = refusal {
             self.answer(caller, DataBody::Refused { why });
