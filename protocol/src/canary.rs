@@ -4,7 +4,8 @@
 //! say about the bugs that we do not know. Without the `canaries` feature all of this is constant
 //! `false` and vanishes from the program.
 
-/// One broken rule. The letter and number are the trap's name in `docs/VSR.md`.
+/// One broken rule. P and a number are the trap's name in `docs/VSR.md`, D and a number the rule's place
+/// in the list that ends `docs/DATA.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Canary {
     /// P1: an entry is acknowledged before it is durable.
@@ -43,10 +44,12 @@ pub enum Canary {
     UnconfirmedReads,
     /// P112: a new primary answers reads before it has applied what it inherited.
     ReadsBeforeInheritance,
+    /// D3: receipts of replaced disks are counted.
+    StaleReceipts,
 }
 
 impl Canary {
-    pub const ALL: [Canary; 18] = [
+    pub const ALL: [Canary; 19] = [
         Canary::AckBeforeDurable,
         Canary::AckBeforeLogView,
         Canary::VoteBeforeDurable,
@@ -65,6 +68,7 @@ impl Canary {
         Canary::WalSyncSkipped,
         Canary::UnconfirmedReads,
         Canary::ReadsBeforeInheritance,
+        Canary::StaleReceipts,
     ];
 }
 

@@ -139,6 +139,11 @@ impl SessionId {
         assert!((index as u64) < SessionId::INDEX_COUNT);
         SessionId(op.0 * SessionId::INDEX_COUNT + index as u64)
     }
+
+    /// Where in the log the session begins.
+    pub const fn registered_at(self) -> Op {
+        Op(self.0 / SessionId::INDEX_COUNT)
+    }
 }
 
 /// The program's own release, in every message and every superblock.

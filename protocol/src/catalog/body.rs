@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::names::BodyId;
 use crate::data::outline::{CHUNK_BYTES_MAX, ChunkRoot};
 use crate::data::receipt::Receipt;
+use crate::types::REPLICAS_MAX;
 use crate::wire::{wire_enum, wire_struct};
 
 /// The roots of all chunks and their receipts must fit into one operation. Eight gigabytes in one
@@ -115,7 +116,7 @@ wire_enum! {
             body: ChunkedBody,
             /// The version of the layout that the receipts were given under.
             layout: u32,
-            /// Of enough disks for each chunk.
+            /// In any order. Those that count must name enough disks for each chunk.
             receipts: Vec<Receipt>,
         },
     }
@@ -139,7 +140,16 @@ impl NewBody {
                 Err("the inline body is too large")
             }
             NewBody::Inline { .. } => Ok(()),
-            NewBody::Chunked { body, .. } => body.check(),
+            NewBody::Chunked { body, receipts, .. } => {
+                body.check()?;
+                if receipts.len() > body.roots.len() * REPLICAS_MAX {
+                    return Err("the body has too many receipts");
+                }
+                if receipts.iter().any(|receipt| receipt.chunk as usize >= body.roots.len()) {
+                    return Err("a receipt is of a chunk beyond the end");
+                }
+                Ok(())
+            }
         }
     }
 }

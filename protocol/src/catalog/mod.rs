@@ -30,6 +30,8 @@ mod tests;
 
 use bytes::Bytes;
 
+use crate::data::placement::Layout;
+use crate::data::receipt::{Holding, Receipt, ReceiptKey};
 use crate::machine::{Context, Invalid, Machine, QueryContext};
 use crate::tables::{TableFault, Tables};
 use crate::types::SessionId;
@@ -62,15 +64,19 @@ pub use reply::{
     QueryReply, Reply, Success, Upload, UploadEntry, Verdict,
 };
 
-/// The catalog itself is in the tables; this is only what its operations are bounded by.
+/// The catalog itself is in the tables; this is only what its operations are measured by.
 #[derive(Clone, Copy, Debug)]
 pub struct Catalog {
     pub limits: CatalogLimits,
+    /// The open one: receipts that were given under another do not count.
+    pub layout: Layout,
+    /// Only `validate` looks at it: what becomes of the log must not depend on a secret.
+    pub receipts: ReceiptKey,
 }
 
 impl Catalog {
-    pub const fn new(limits: CatalogLimits) -> Catalog {
-        Catalog { limits }
+    pub const fn new(limits: CatalogLimits, layout: Layout, receipts: ReceiptKey) -> Catalog {
+        Catalog { limits, layout, receipts }
     }
 
     fn decode(&self, operation: &Bytes) -> Result<Operation, &'static str> {
@@ -78,11 +84,29 @@ impl Catalog {
         operation.check(&self.limits)?;
         Ok(operation)
     }
+
+    /// Whether replicas have given these receipts, for these chunks of this session's body. Whether they
+    /// suffice is seen when the operation is applied: disks may be replaced until then.
+    fn check_proofs(&self, session: SessionId, body: &NewBody) -> Result<(), &'static str> {
+        let NewBody::Chunked { upload, body, layout, receipts } = body else { return Ok(()) };
+        let id = BodyId { session, upload: *upload };
+        let is_genuine = |receipt: &Receipt| {
+            let root = body.roots.get(receipt.chunk as usize).copied();
+            root.zip(body.chunk_length(receipt.chunk)).is_some_and(|(root, length)| {
+                let chunk = id.chunk(receipt.chunk);
+                let Receipt { node, incarnation, proof, .. } = *receipt;
+                let holding = Holding { chunk, root, length, layout: *layout, node, incarnation };
+                self.receipts.is_proved(&holding, &proof)
+            })
+        };
+        if receipts.iter().all(is_genuine) { Ok(()) } else { Err("a receipt is not genuine") }
+    }
 }
 
 impl Machine for Catalog {
-    fn validate(&self, _: SessionId, operation: &Bytes) -> Result<(), Invalid> {
-        self.decode(operation).map(drop).map_err(Invalid)
+    fn validate(&self, session: SessionId, operation: &Bytes) -> Result<(), Invalid> {
+        let operation = self.decode(operation).map_err(Invalid)?;
+        operation.new_body().map_or(Ok(()), |body| self.check_proofs(session, body)).map_err(Invalid)
     }
 
     fn apply<T: Tables>(
@@ -93,7 +117,7 @@ impl Machine for Catalog {
     ) -> Result<Bytes, TableFault> {
         let reply: Reply = match self.decode(operation) {
             Ok(operation) => {
-                let mut apply = apply::Apply { tables, context, limits: &self.limits };
+                let mut apply = apply::Apply { tables, context, catalog: self };
                 store::answered(apply.operation(operation))?
             }
             Err(_) => Err(Error::Malformed),

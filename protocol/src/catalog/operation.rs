@@ -145,6 +145,14 @@ wire_struct! {
 }
 
 impl Operation {
+    /// What an operation that stores bytes brings.
+    pub fn new_body(&self) -> Option<&NewBody> {
+        match self {
+            Operation::PutObject { body, .. } | Operation::PutPart { body, .. } => Some(body),
+            _ => None,
+        }
+    }
+
     /// Everything that can be said of the operation without looking into the tables.
     pub fn check(&self, limits: &CatalogLimits) -> Result<(), &'static str> {
         match self {

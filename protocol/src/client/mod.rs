@@ -18,4 +18,5 @@ mod settle;
 mod tests;
 
 pub use machine::Client;
+pub(crate) use retry::jittered;
 pub use settings::{ClientError, ClientSettings, Failure, Output, Ticket};

@@ -74,7 +74,7 @@ impl Retry {
 }
 
 /// Between one half and three halves of the duration, at least one.
-pub(super) fn jittered(duration_ms: u64, random: &mut Xoshiro256PlusPlus) -> u64 {
+pub(crate) fn jittered(duration_ms: u64, random: &mut Xoshiro256PlusPlus) -> u64 {
     let half = duration_ms / 2;
     half.saturating_add(random.next_u64() % duration_ms.max(1)).max(1)
 }

@@ -56,6 +56,13 @@ impl ReceiptKey {
         }
     }
 
+    /// Whether the replica that is named in `holding` gave this proof of it. Takes as long for every
+    /// wrong proof: whoever tries some must not learn how much of one was right.
+    pub fn is_proved(&self, holding: &Holding, proof: &Proof) -> bool {
+        let Proof(right) = self.proof(holding);
+        right.iter().zip(proof.0).fold(0, |wrong, (right, byte)| wrong | (right ^ byte)) == 0
+    }
+
     pub fn proof(&self, holding: &Holding) -> Proof {
         let Holding { chunk, root, length, layout, node, incarnation } = holding;
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -109,6 +116,10 @@ mod tests {
         ];
         assert_eq!(key.proof(&holding), key.receipt(&holding).proof);
         assert!(others.iter().all(|other| key.proof(other) != key.proof(&holding)));
+        let Proof(mut bytes) = key.proof(&holding);
+        assert!(key.is_proved(&holding, &Proof(bytes)));
+        bytes[15] ^= 1;
+        assert!(!key.is_proved(&holding, &Proof(bytes)));
         assert_ne!(ReceiptKey::new([8; 32]).proof(&holding), key.proof(&holding));
     }
 }

@@ -12,7 +12,7 @@ use super::{Outcome, Reply, SessionFacts, reply};
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::config::Limits;
 use crate::entry::Request;
-use crate::types::{ClientId, Op, RequestNumber, SessionId, Timestamp};
+use crate::types::{ClientId, Op, RequestNumber, Timestamp};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Session {
@@ -135,9 +135,4 @@ impl Session {
         }
         Ok(session)
     }
-}
-
-/// Sessions are named by where they were registered.
-pub(super) fn registered_at(session: SessionId) -> Op {
-    Op::new(session.get() / SessionId::INDEX_COUNT)
 }

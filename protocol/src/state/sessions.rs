@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::session::{Session, Standing, registered_at};
+use super::session::{Session, Standing};
 use super::{Outcome, Reply, reply};
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::config::Limits;
@@ -115,7 +115,7 @@ impl Sessions {
 
     fn registered(&self, request: &Request, id: SessionId) -> Reply {
         let outcome = Outcome::Registered { window: self.window };
-        Reply { session: id, ..reply(request, registered_at(id), outcome) }
+        Reply { session: id, ..reply(request, id.registered_at(), outcome) }
     }
 
     /// Begins the session `id` for the request's client, which has none. If there is no room, the
@@ -126,7 +126,7 @@ impl Sessions {
             let (_, oldest) = *self.by_activity.first().expect("a full table has an oldest session");
             self.end(oldest);
         }
-        self.insert(id, Session::begin(request.client, registered_at(id), timestamp));
+        self.insert(id, Session::begin(request.client, id.registered_at(), timestamp));
         self.dirty.insert(id);
         self.registered(request, id)
     }
@@ -256,7 +256,7 @@ impl Sessions {
         let mut sessions = Sessions::new(&Limits::standard());
         for (id, facts) in live {
             let client = ClientId::new(u128::from(id.get()));
-            let mut session = Session::begin(client, registered_at(id), Timestamp::ZERO);
+            let mut session = Session::begin(client, id.registered_at(), Timestamp::ZERO);
             session.facts = facts;
             sessions.insert(id, session);
         }

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use protocol::catalog::{Catalog, CatalogLimits};
 use protocol::config::{Config, Limits, Timeouts};
+use protocol::data::placement::Layout;
+use protocol::data::receipt::ReceiptKey;
 use protocol::entry::EntryHeader;
 use protocol::message::Message;
 use protocol::quorums::Quorums;
@@ -40,7 +42,8 @@ pub(crate) struct Node {
 }
 
 pub(crate) fn catalog() -> Catalog {
-    Catalog::new(CatalogLimits::standard())
+    let layout = Layout::first(Quorums::of(usize::from(REPLICA_COUNT)));
+    Catalog::new(CatalogLimits::standard(), layout, ReceiptKey::new([7; 32]))
 }
 
 pub(crate) fn genesis() -> EntryHeader {

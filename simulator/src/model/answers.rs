@@ -84,7 +84,7 @@ impl CatalogModel {
                 Ok(Answer::AccessKeys { access_keys, truncated })
             }
             Query::GetVerdicts { chunks } => {
-                let verdicts = chunks.iter().map(|chunk| self.verdict(live, *chunk)).collect();
+                let verdicts = chunks.iter().map(|chunk| self.verdict(live, applied, *chunk)).collect();
                 Ok(Answer::Verdicts { applied, verdicts })
             }
             Query::Collectable { after, limit } => Ok(self.collectable(live, *after, *limit)),

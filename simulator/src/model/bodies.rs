@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use protocol::catalog::{BodyId, ChunkId, Error, NewBody, Success, UploadId, Verdict};
-use protocol::types::Op;
+use protocol::types::{Op, SessionId};
 
 use super::{Body, CatalogModel, Composition, Condemned, Content, Live, Place, Run};
 
@@ -104,9 +104,11 @@ impl CatalogModel {
         since.is_some_and(|since| is_read_by_nobody(live, since)) && is_fenced(live, id)
     }
 
-    pub(super) fn verdict(&self, live: &Live, chunk: ChunkId) -> Verdict {
+    pub(super) fn verdict(&self, live: &Live, applied: Op, chunk: ChunkId) -> Verdict {
         let Some(Body { body, retired }) = self.bodies.get(&chunk.body) else {
-            return if is_fenced(live, chunk.body) { Verdict::Dead } else { Verdict::Pending };
+            // The name of a session that may begin later is no proof that it has ended.
+            let may_begin = chunk.body.session >= SessionId::from_register(applied.next(), 0);
+            return if !may_begin && is_fenced(live, chunk.body) { Verdict::Dead } else { Verdict::Pending };
         };
         if u64::from(chunk.index) >= body.length.div_ceil(u64::from(body.chunk_size)) {
             return Verdict::Dead;

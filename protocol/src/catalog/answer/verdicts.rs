@@ -11,7 +11,8 @@
 //! `Dead` is for ever. A session never comes back and its marks only rise, so a fenced upload stays
 //! fenced and `claim` refuses it; a body without references has a row that makes `claim` refuse its
 //! number, and that row goes only after the upload is fenced; and a copy refers only to what is
-//! referenced. Therefore an answer may be old, repeated or from a replica far behind, and whoever
+//! referenced. A session that is not known has ended only if it began before the op that the answer
+//! is given as of: a replica that is behind has not heard yet of those that began later. Therefore an answer may be old, repeated or from a replica far behind, and whoever
 //! deletes by it deletes nothing that anybody needs. Every other verdict only delays a deletion.
 
 use super::Ask;
@@ -24,8 +25,13 @@ use crate::state::Sessions;
 use crate::tables::{TableFault, Tables};
 use crate::types::Op;
 
-/// The verdict on a chunk, as of the op that the tables and the sessions have applied.
-pub fn verdict<T: Tables>(tables: &T, sessions: &Sessions, chunk: ChunkId) -> Result<Verdict, TableFault> {
+/// The verdict on a chunk, as of `applied`, which is what the tables and the sessions have applied.
+pub fn verdict<T: Tables>(
+    tables: &T,
+    sessions: &Sessions,
+    applied: Op,
+    chunk: ChunkId,
+) -> Result<Verdict, TableFault> {
     // A body never grows: a chunk beyond its end was left over when the body was committed.
     let beyond = |chunk_count| u64::from(chunk.index) >= chunk_count;
     if let Some(row) = read::<BodyRow>(tables, &Bodies::Referenced.row(chunk.body))? {
@@ -35,10 +41,12 @@ pub fn verdict<T: Tables>(tables: &T, sessions: &Sessions, chunk: ChunkId) -> Re
         let dead = beyond(row.chunk_count) || is_read_by_nobody(sessions, row.since);
         return Ok(if dead { Verdict::Dead } else { Verdict::Retiring });
     }
-    Ok(if is_fenced(sessions, chunk.body) { Verdict::Dead } else { Verdict::Pending })
+    let has_begun = chunk.body.session.registered_at() <= applied;
+    let dead = has_begun && is_fenced(sessions, chunk.body);
+    Ok(if dead { Verdict::Dead } else { Verdict::Pending })
 }
 
-/// Whether the log says that the upload has ended.
+/// Whether the log says that the upload has ended, if it says at all that its session has begun.
 pub(in crate::catalog) fn is_fenced(sessions: &Sessions, id: BodyId) -> bool {
     sessions.session(id.session).is_none_or(|facts| id.upload < facts.oldest_live_upload)
 }
@@ -57,7 +65,7 @@ impl<T: Tables> Ask<'_, T> {
     pub(super) fn get_verdicts(&self, chunks: &[ChunkId]) -> Result<Answer, Failure> {
         let verdicts = chunks
             .iter()
-            .map(|chunk| verdict(self.tables, self.context.sessions, *chunk))
+            .map(|chunk| verdict(self.tables, self.context.sessions, self.context.applied, *chunk))
             .collect::<Result<_, _>>()?;
         Ok(Answer::Verdicts { applied: self.context.applied, verdicts })
     }

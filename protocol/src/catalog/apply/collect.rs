@@ -23,7 +23,7 @@ impl<T: Tables> Apply<'_, T> {
         }
         let mut parts = 0;
         for upload in condemned {
-            let left = self.limits.collect_parts_max - parts;
+            let left = self.catalog.limits.collect_parts_max - parts;
             parts += self.take_apart(*upload, left)?;
         }
         Ok(Success::Collected { retired: forgotten, parts })

@@ -96,7 +96,7 @@ impl<T: Tables> Apply<'_, T> {
             let last = rest.peek().is_none();
             refusal = if wanted.number != number || wanted.digest != part.digest {
                 Some(Error::InvalidPart)
-            } else if part.size < self.limits.part_bytes_min && !last {
+            } else if part.size < self.catalog.limits.part_bytes_min && !last {
                 Some(Error::EntityTooSmall)
             } else {
                 selection.add(number, part.size)

@@ -13,7 +13,7 @@ mod objects;
 mod references;
 mod uploads;
 
-use super::CatalogLimits;
+use super::Catalog;
 use super::names::{BucketId, BucketRef, unique};
 use super::operation::Operation;
 use super::reply::Success;
@@ -25,7 +25,7 @@ use crate::tables::Tables;
 pub(super) struct Apply<'a, T> {
     pub(super) tables: &'a mut T,
     pub(super) context: &'a Context<'a>,
-    pub(super) limits: &'a CatalogLimits,
+    pub(super) catalog: &'a Catalog,
 }
 
 impl<T: Tables> Apply<'_, T> {

@@ -38,7 +38,9 @@ impl<T: Tables> Apply<'_, T> {
         let summary = self.summarize(body.length(), etag, checksums);
         let body = match body {
             NewBody::Inline { bytes } => ObjectBody::Inline { bytes },
-            NewBody::Chunked { upload, body, .. } => ObjectBody::Chunked { id: self.claim(upload, body)? },
+            NewBody::Chunked { upload, body, layout, receipts } => {
+                ObjectBody::Chunked { id: self.claim(upload, body, layout, &receipts)? }
+            }
         };
         let row = ObjectRow { kind: VersionKind::Object, summary, headers, tags, body };
         self.replace_object(bucket, key, current, &row)?;

@@ -8,14 +8,22 @@ use crate::catalog::keys::{self, Bodies};
 use crate::catalog::names::{BodyId, UploadId};
 use crate::catalog::rows::{BodyRow, CondemnedRow, ManifestRow, ObjectBody, PartBody, RetiredRow};
 use crate::catalog::store::{Failure, damaged, read, write};
+use crate::data::receipt::Receipt;
 use crate::tables::{TableFault, Tables};
 
 impl<T: Tables> Apply<'_, T> {
     /// Makes the chunks that this session stored under `upload` a body with one reference.
     ///
     /// Refused if the log says that the upload has ended: its chunks may be collected already. And
-    /// refused a second time: if a number could come back, a chunk could come back from the dead.
-    pub(super) fn claim(&mut self, upload: u64, body: ChunkedBody) -> Result<BodyId, Failure> {
+    /// refused a second time: if a number could come back, a chunk could come back from the dead. What
+    /// is on too few disks may come again with more receipts.
+    pub(super) fn claim(
+        &mut self,
+        upload: u64,
+        body: ChunkedBody,
+        layout: u32,
+        receipts: &[Receipt],
+    ) -> Result<BodyId, Failure> {
         let id = BodyId { session: self.context.session, upload };
         if is_fenced(self.context.sessions, id) {
             return Err(Error::UploadFenced.into());
@@ -25,7 +33,11 @@ impl<T: Tables> Apply<'_, T> {
         if spent {
             return Err(Error::UploadSpent.into());
         }
+        let debt = self.debt(id, &body, layout, receipts)?;
         write(self.tables, &row, &BodyRow { references: 1, body });
+        if let Some(debt) = debt {
+            write(self.tables, &Bodies::Debts.row(id), &debt);
+        }
         Ok(id)
     }
 
@@ -68,6 +80,7 @@ impl<T: Tables> Apply<'_, T> {
             write(self.tables, &key, &BodyRow { references: row.references - 1, ..row });
         } else {
             self.tables.delete(&key);
+            self.tables.delete(&Bodies::Debts.row(id));
             let retired = RetiredRow { since: self.context.op, chunk_count: row.body.chunk_count() };
             write(self.tables, &Bodies::Retired.row(id), &retired);
         }

@@ -47,8 +47,8 @@ impl<T: Tables> Apply<'_, T> {
         let size = body.length();
         let body = match body {
             NewBody::Inline { bytes } => PartBody::Inline { bytes },
-            NewBody::Chunked { upload, body, .. } => {
-                PartBody::Slice { id: self.claim(upload, body)?, offset: 0 }
+            NewBody::Chunked { upload, body, layout, receipts } => {
+                PartBody::Slice { id: self.claim(upload, body, layout, &receipts)?, offset: 0 }
             }
         };
         let part = PartRow { size, digest, last_modified: self.context.timestamp, checksums, body };

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::world::{chunked_body, received};
 use crate::catalog::*;
+use crate::data::outline::ChunkRoot;
+use crate::data::receipt::{Proof, Receipt};
 use crate::types::{Checksum, Incarnation, ReplicaId, SessionId, Timestamp};
 
 fn etag(seed: u8) -> ETag {
@@ -15,13 +18,14 @@ fn chunked(upload: u64) -> NewBody {
         Extent { chunk_count: 2, encoding: Encoding::Copies { count: 3 } },
         Extent { chunk_count: 1, encoding: Encoding::ErasureCoded { data: 2, parity: 1 } },
     ];
-    let body = ChunkedBody {
-        length: 250,
-        chunk_size: 100,
-        extents,
-        roots: vec![crate::data::outline::ChunkRoot([7; 32]); 3],
+    let body = ChunkedBody { length: 250, chunk_size: 100, extents, roots: vec![ChunkRoot([7; 32]); 3] };
+    let receipt = |chunk, node| Receipt {
+        chunk,
+        node: ReplicaId::new(node),
+        incarnation: Incarnation::new(0x0102_0304),
+        proof: Proof([0xcd; 16]),
     };
-    NewBody::Chunked { upload, body, layout: 1, receipts: Vec::new() }
+    NewBody::Chunked { upload, body, layout: 0x11, receipts: vec![receipt(2, 6), receipt(0, 1)] }
 }
 
 /// One operation of each kind, with something in every field.
@@ -184,8 +188,30 @@ fn the_bytes_of_operations_and_queries_are_these() {
         &put_tags.to_bytes()[..],
         b"\x0d\x01\0\0\0b\x01\x09\0\0\0\0\0\0\0\x01\0\0\0k\x01\0\0\0\x01\0\0\0t\x01\0\0\0v"
     );
-    assert_eq!(fingerprint(operations()), "a4c60f85074550962154a464cb4f6a26");
-    assert_eq!(fingerprint(queries()), "80cf9554c5461e7d1fe04143a97934bc");
+    assert_eq!(fingerprint(operations()), "7b8d3521d96d6d185194d19ecba07f0f");
+    assert_eq!(fingerprint(queries()), "5a4becfe32df828e72ec2822fac24234");
+}
+
+/// A reply lies in a session's row until its client has it.
+#[test]
+fn the_bytes_of_what_is_said_of_copies_are_these() {
+    let settled: Reply = Ok(Success::Settled { bodies: 7 });
+    assert_eq!(&settled.to_bytes()[..], b"\x01\x08\x07\0\0\0");
+    let errors = [Error::TooFewCopies, Error::WrongLayout, Error::DiskReplaced];
+    let replies = errors.map(|error| Reply::Err(error).to_bytes().to_vec());
+    assert_eq!(replies, [[0, 42], [0, 43], [0, 44]]);
+
+    let id = BodyId { session: SessionId::new(1), upload: 2 };
+    let debts = vec![Debt { id, missing: 0b101, copies_min: 2, chunk_count: 3 }];
+    let answer: QueryReply = Ok(Answer::Debts { debts, next: Some(id) });
+    assert_eq!(
+        &answer.to_bytes()[..],
+        b"\x01\x0d\x01\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x05\x02\x03\0\0\0\
+          \x01\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0"
+    );
+    let disks = vec![Disk { node: ReplicaId::new(4), incarnation: Incarnation::new(9) }];
+    let answer: QueryReply = Ok(Answer::Rebuilding { disks });
+    assert_eq!(&answer.to_bytes()[..], b"\x01\x0e\x01\0\0\0\x04\x09\0\0\0\0\0\0\0");
 }
 
 fn fingerprint<W: Wire>(words: Vec<W>) -> String {
@@ -283,6 +309,56 @@ fn the_longest_list_of_parts_fits_into_one_operation() {
     };
     assert_eq!(operation.check(&CatalogLimits::standard()), Ok(()));
     assert!(operation.to_bytes().len() < crate::config::Limits::standard().operation_bytes_max);
+}
+
+/// A body of a thousand chunks with a receipt more for each than its owners give, and everything else
+/// that an object may have.
+#[test]
+fn the_longest_body_with_its_receipts_fits_into_one_operation() {
+    let id = BodyId { session: SessionId::new(1), upload: 1 };
+    let disks = [0, 1, 2, 3].map(|node| Disk { node: ReplicaId::new(node), incarnation: Incarnation::ZERO });
+    let mut body = chunked_body(100 * CHUNK_COUNT_MAX as u64);
+    let extent = Extent { chunk_count: 1, encoding: Encoding::Copies { count: 3 } };
+    body.extents = vec![extent; EXTENT_COUNT_MAX];
+    let rest = u32::try_from(CHUNK_COUNT_MAX - EXTENT_COUNT_MAX + 1).unwrap();
+    body.extents[0].chunk_count = rest;
+    let tags = (0..OBJECT_TAG_COUNT_MAX)
+        .map(|tag| {
+            let key = format!("{tag}{}", "ä".repeat(TAG_KEY_CHARS_MAX - 1));
+            Tag { key: key.into(), value: "ö".repeat(TAG_VALUE_CHARS_MAX).into() }
+        })
+        .collect();
+    let checksum = |kind| ObjectChecksum { kind, value: Bytes::from(vec![1; CHECKSUM_BYTES_MAX]) };
+    let operation = Operation::PutObject {
+        bucket: BucketRef::exact("b".repeat(63), BucketId::new(9)),
+        key: "k".repeat(KEY_BYTES_MAX).into(),
+        conditions: Conditions {
+            if_match: Some(ETagMatch::OneOf { etags: vec![etag(1); CONDITION_ETAGS_MAX] }),
+            if_none_match: Some(ETagMatch::OneOf { etags: vec![etag(2); CONDITION_ETAGS_MAX] }),
+        },
+        etag: etag(3),
+        headers: headers([("x-large", "v".repeat(HEADER_BYTES_MAX - 100))]),
+        checksums: (0..).map(checksum).take(CHECKSUM_COUNT_MAX).collect(),
+        tags,
+        body: received(body, id, |_| disks.to_vec()),
+    };
+    assert_eq!(operation.check(&CatalogLimits::standard()), Ok(()));
+    let bytes = operation.to_bytes();
+    assert!(bytes.len() > 150_000);
+    assert!(bytes.len() < crate::config::Limits::standard().operation_bytes_max);
+}
+
+#[test]
+fn an_operation_settles_something_and_not_too_much() {
+    let settle = |count| Operation::Settle {
+        node: ReplicaId::ZERO,
+        incarnation: Incarnation::ZERO,
+        bodies: vec![BodyId { session: SessionId::new(1), upload: 1 }; count],
+    };
+    assert_eq!(settle(SETTLE_COUNT_MAX).check(&CatalogLimits::standard()), Ok(()));
+    for count in [0, SETTLE_COUNT_MAX + 1] {
+        assert!(settle(count).check(&CatalogLimits::standard()).is_err());
+    }
 }
 
 proptest! {

@@ -1,4 +1,5 @@
 mod codec;
+mod copies;
 mod listing;
 mod objects;
 mod references;

@@ -7,11 +7,11 @@ use proptest::prelude::*;
 
 use super::world::*;
 use crate::catalog::keys::{self, Bodies};
-use crate::catalog::rows::{BodyRow, ManifestRow, ObjectBody, ObjectRow, PartBody, PartRow};
+use crate::catalog::rows::{BodyRow, DebtRow, ManifestRow, ObjectBody, ObjectRow, PartBody, PartRow};
 use crate::catalog::*;
 use crate::state::SessionFacts;
 use crate::tables::RowSum;
-use crate::types::{Op, SessionId, Timestamp};
+use crate::types::{Incarnation, Op, ReplicaId, SessionId, Timestamp};
 
 #[test]
 fn a_chunk_lives_from_its_commit_to_the_last_reference_and_the_last_read() {
@@ -62,8 +62,8 @@ fn a_fenced_upload_cannot_be_committed() {
     let (below, body) = world.stored(250);
     world.advance_marks(below.upload + 1);
     assert_eq!(world.try_put(b"k", Conditions::none(), body), Err(Error::UploadFenced));
-    let (_, body) = world.stored(250);
     let expired = SessionId::new(99);
+    let body = chunked(BodyId { session: expired, upload: 1 }, 250);
     let etag = world.new_etag();
     let late = put("bucket", b"k", Conditions::none(), etag, body);
     assert_eq!(world.apply_in(expired, late), Err(Error::UploadFenced));
@@ -140,6 +140,14 @@ fn a_table_with_every_kind_of_row_has_this_sum() {
     let mut world = World::new();
     world.put(b"small", "value");
     world.put_chunked(b"large");
+    let id = BodyId { session: ALICE, upload: 50 };
+    let stand_in = |node| Disk { node, incarnation: world.incarnations[0] };
+    let stands_in = received(chunked_body(250), id, |index| {
+        LAYOUT.order(id.chunk(index)).skip(1).map(stand_in).collect()
+    });
+    written(world.try_put(b"indebted", Conditions::none(), stands_in));
+    let (node, incarnation) = (ReplicaId::new(1), Incarnation::ZERO);
+    world.apply(Operation::Rebuilt { node, incarnation }).unwrap();
     world.put_chunked(b"gone");
     world.delete(b"gone");
     let (_, body) = world.stored(250);
@@ -158,14 +166,17 @@ fn a_table_with_every_kind_of_row_has_this_sum() {
     world.apply(Operation::PutAccessKey { id: "AK".into(), access_key }).unwrap();
 
     let kinds: BTreeSet<u8> = world.tables.rows.keys().map(|key| key[0]).collect();
-    assert_eq!(Vec::from_iter(kinds), [0x10, 0x11, 0x20, 0x30, 0x31, 0x32, 0x33, 0x34, 0x40, 0x41]);
+    assert_eq!(
+        Vec::from_iter(kinds),
+        [0x10, 0x11, 0x20, 0x30, 0x31, 0x32, 0x33, 0x34, 0x40, 0x41, 0x42, 0x43]
+    );
     let mut sum = RowSum::ZERO;
     for (key, value) in &world.tables.rows {
         sum.add(RowSum::of_row(key, value));
     }
     assert_eq!(
         sum.0.map(|lane| format!("{lane:016x}")),
-        ["51b640547b3f042c", "0815f2941667025e", "87aee4bc0c8ec6f5", "237f03cf47043cf3"]
+        ["159ad9ef90feed72", "c6bf347697e9b288", "23161613ced81eb9", "5c8ad8efc5fb1fca"]
     );
 }
 
@@ -265,6 +276,15 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// A body of two chunks; of some, all owners have both, of some not.
+fn partly_owned(id: BodyId) -> NewBody {
+    let lacks = usize::from(id.upload.is_multiple_of(2));
+    let disk = |node| Disk { node, incarnation: Incarnation::ZERO };
+    received(chunked_body(150), id, |index| {
+        LAYOUT.order(id.chunk(index)).skip(lacks).take(3).map(disk).collect()
+    })
+}
+
 /// A world with three sessions, and every chunk that was ever found dead.
 struct History {
     world: World,
@@ -288,8 +308,10 @@ impl History {
         match step {
             Step::Put { session, key, upload } => {
                 let etag = world.new_etag();
-                let operation = put("bucket", &[b'a' + key], Conditions::none(), etag, chunked(upload, 150));
-                let _ = world.apply_in(SessionId::new(session), operation);
+                let session = SessionId::new(session);
+                let body = partly_owned(BodyId { session, upload });
+                let operation = put("bucket", &[b'a' + key], Conditions::none(), etag, body);
+                let _ = world.apply_in(session, operation);
             }
             Step::PutInline { key } => drop(world.put(&[b'a' + key], "inline")),
             Step::Copy { from, to } => drop(world.copy(&[b'a' + from], &[b'a' + to])),
@@ -300,14 +322,16 @@ impl History {
             }
             Step::PutPart { session, nth, part, upload } => {
                 let digest = world.new_etag().digest;
-                self.part(SessionId::new(session), nth, part, |bucket, key, id| Operation::PutPart {
+                let session = SessionId::new(session);
+                let body = partly_owned(BodyId { session, upload });
+                self.part(session, nth, part, |bucket, key, id| Operation::PutPart {
                     bucket,
                     key,
                     upload: id,
                     part,
                     digest,
                     checksums: Vec::new(),
-                    body: chunked(upload, 150),
+                    body,
                 });
             }
             Step::CopyPart { nth, part, source } => {
@@ -400,6 +424,9 @@ impl History {
         let counted: BTreeMap<_, _> =
             self.rows::<BodyRow>(0x40).map(|(key, row)| (key.to_vec(), row.references)).collect();
         assert_eq!(counted, bodies);
+        for (key, _) in self.rows::<DebtRow>(0x42) {
+            assert!(bodies.contains_key(&[&[0x40], &key[1..]].concat()), "{key:?} owes what nothing needs");
+        }
         let counted: BTreeMap<_, _> =
             self.rows::<ManifestRow>(0x32).map(|(key, row)| (key.to_vec(), row.references)).collect();
         assert_eq!(counted, manifests);
@@ -468,4 +495,18 @@ proptest! {
         history.check_deaths();
         prop_assert_eq!(history.world.tables.rows.len(), 1);
     }
+}
+
+/// A gateway registers and puts chunks on a replica that has not applied its session yet. That replica
+/// gave the chunks up for dead, because it found no session that could commit them.
+#[test]
+fn a_replica_that_is_behind_does_not_take_a_new_session_for_an_ended_one() {
+    let world = World::new();
+    let chunk = |op, index| {
+        let session = SessionId::from_register(op, index);
+        BodyId { session, upload: 1 }.chunk(0)
+    };
+    assert_eq!(world.verdict(chunk(world.op.next(), 0)), Verdict::Pending);
+    assert_eq!(world.verdict(chunk(Op::MAX, 0)), Verdict::Pending);
+    assert_eq!(world.verdict(chunk(world.op, 5)), Verdict::Dead);
 }

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::data::outline::ChunkRoot;
-
 use crate::catalog::*;
+use crate::data::outline::ChunkRoot;
+use crate::data::placement::Layout;
+use crate::data::receipt::{Holding, Receipt, ReceiptKey};
 use crate::machine::{Context, Machine, QueryContext};
+use crate::quorums::Quorums;
 use crate::state::{SessionFacts, Sessions};
 use crate::tables::{Scan, TableFault, Tables};
-use crate::types::{Incarnation, Op, REPLICAS_MAX, SessionId, Timestamp};
+use crate::types::{Incarnation, Op, REPLICAS_MAX, ReplicaId, SessionId, Timestamp};
 
 /// Tables in memory that count what is done to them.
 #[derive(Default)]
@@ -75,6 +77,11 @@ impl MemoryTables {
 
 pub(super) const ALICE: SessionId = SessionId::new(1);
 
+/// Of five replicas three own a chunk, and three must hold it.
+pub(super) const LAYOUT: Layout = Layout::first(Quorums::of(5));
+
+pub(super) const RECEIPT_KEY: ReceiptKey = ReceiptKey::new([9; 32]);
+
 pub(super) struct World {
     pub(super) catalog: Catalog,
     pub(super) tables: MemoryTables,
@@ -90,7 +97,7 @@ impl World {
         let limits = CatalogLimits { part_bytes_min: 5, inline_bytes_max: 100, ..CatalogLimits::standard() };
         let facts = SessionFacts { oldest_live_upload: 0, oldest_read: Op::ZERO };
         let mut world = World {
-            catalog: Catalog::new(limits),
+            catalog: Catalog::new(limits, LAYOUT, RECEIPT_KEY),
             tables: MemoryTables::default(),
             live: BTreeMap::from([(ALICE, facts)]),
             op: Op::new(10),
@@ -173,7 +180,17 @@ impl World {
     pub(super) fn stored(&mut self, length: u64) -> (BodyId, NewBody) {
         let upload = self.next_upload;
         self.next_upload += 1;
-        (BodyId { session: ALICE, upload }, chunked(upload, length))
+        let id = BodyId { session: ALICE, upload };
+        (id, received(chunked_body(length), id, self.owners(id)))
+    }
+
+    /// The present disks of those that own a chunk of a body.
+    pub(super) fn owners(&self, id: BodyId) -> impl Fn(u32) -> Vec<Disk> + use<> {
+        let incarnations = self.incarnations;
+        move |index| {
+            let disk = |node: ReplicaId| Disk { node, incarnation: incarnations[node.index()] };
+            LAYOUT.owners(id.chunk(index)).map(disk).collect()
+        }
     }
 
     pub(super) fn new_etag(&self) -> ETag {
@@ -293,12 +310,38 @@ pub(super) fn bucket() -> BucketRef {
 }
 
 /// A body of `length` bytes in chunks of 100.
-pub(super) fn chunked(upload: u64, length: u64) -> NewBody {
+pub(super) fn chunked_body(length: u64) -> ChunkedBody {
     let chunk_count = u32::try_from(length.div_ceil(100)).unwrap();
     let extents = vec![Extent { chunk_count, encoding: Encoding::Copies { count: 3 } }];
     let roots = vec![ChunkRoot([1; 32]); chunk_count as usize];
-    let body = ChunkedBody { length, chunk_size: 100, extents, roots };
-    NewBody::Chunked { upload, body, layout: 1, receipts: Vec::new() }
+    ChunkedBody { length, chunk_size: 100, extents, roots }
+}
+
+/// The body with a receipt of each disk that holds a chunk.
+pub(super) fn received(body: ChunkedBody, id: BodyId, holders: impl Fn(u32) -> Vec<Disk>) -> NewBody {
+    let receipts = (0..)
+        .zip(&body.roots)
+        .flat_map(|(index, _)| holders(index).into_iter().map(move |disk| (index, disk)))
+        .map(|(index, disk)| receipt(&body, id, index, disk))
+        .collect();
+    NewBody::Chunked { upload: id.upload, body, layout: LAYOUT.version, receipts }
+}
+
+pub(super) fn receipt(body: &ChunkedBody, id: BodyId, index: u32, disk: Disk) -> Receipt {
+    RECEIPT_KEY.receipt(&Holding {
+        chunk: id.chunk(index),
+        root: body.roots[index as usize],
+        length: body.chunk_length(index).unwrap(),
+        layout: LAYOUT.version,
+        node: disk.node,
+        incarnation: disk.incarnation,
+    })
+}
+
+/// A body of `length` bytes that the first disks of all its owners hold.
+pub(super) fn chunked(id: BodyId, length: u64) -> NewBody {
+    let disk = |node| Disk { node, incarnation: Incarnation::ZERO };
+    received(chunked_body(length), id, |index| LAYOUT.owners(id.chunk(index)).map(disk).collect())
 }
 
 pub(super) fn put(

@@ -60,8 +60,13 @@ const SENDER_REPLICA: u8 = 1;
 const SENDER_CLIENT: u8 = 2;
 
 impl Message {
+    /// About how long the frame will be, without encoding it: never much less.
+    pub fn size_hint(&self) -> usize {
+        FRAME_HEADER_SIZE + bodies::size_hint(&self.body)
+    }
+
     pub fn encode(&self) -> Bytes {
-        let mut out = Encoder::with_capacity(FRAME_HEADER_SIZE + bodies::size_hint(&self.body));
+        let mut out = Encoder::with_capacity(self.size_hint());
         self.encode_header(&mut out);
         assert_eq!(out.len(), FRAME_HEADER_SIZE);
         bodies::encode(&self.body, &mut out);

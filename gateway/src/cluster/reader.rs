@@ -1,0 +1,185 @@
+//! An object on its way out: its record, and then its bytes in order.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use protocol::catalog::{
+    Answer, BucketRef, Error, Object, Piece, PieceSelection, PieceStart, Query,
+};
+use protocol::data::fence::ReadTicket;
+use protocol::data::get::{Get, GetFailure, GetOutput, GetSettings};
+use protocol::types::Op;
+
+use super::calls::{Answered, Calls};
+use super::session::{Clock, Ender};
+use super::upload::sleep_until;
+use super::{Cluster, ClusterError, Link};
+
+/// So many pieces are asked for with the record, and again whenever they run out.
+const PIECES: u32 = 64;
+
+/// An object as it is at one point of the log. While this or its reader lives, its bytes stay.
+pub struct Record<L> {
+    pub op: Op,
+    pub object: Object,
+    pieces: Vec<Piece>,
+    more: bool,
+    bucket: BucketRef,
+    key: Bytes,
+    cluster: Cluster<L>,
+    end: EndRead,
+}
+
+struct EndRead {
+    ender: Ender,
+    ticket: ReadTicket,
+}
+
+impl Drop for EndRead {
+    fn drop(&mut self) {
+        self.ender.end_read(self.ticket);
+    }
+}
+
+impl<L: Link> Cluster<L> {
+    /// Reads what is known of an object, and where its bytes are from `from` on. The inner error is the
+    /// catalog's answer.
+    pub async fn open(
+        &self,
+        bucket: BucketRef,
+        key: Bytes,
+        from: PieceStart,
+    ) -> Result<Result<Record<L>, Error>, ClusterError> {
+        let ticket = self.begin_read().await?;
+        let end = EndRead { ender: self.ender(), ticket };
+        let selection = PieceSelection { from, limit: PIECES };
+        let query =
+            Query::GetObject { bucket: bucket.clone(), key: key.clone(), pieces: Some(selection) };
+        let (op, answer) = self.read(&query).await?;
+        self.on_record(ticket, op).await;
+        Ok(match answer {
+            Ok(Answer::Object { object, pieces, more }) => {
+                Ok(Record { op, object, pieces, more, bucket, key, cluster: self.clone(), end })
+            }
+            Ok(_) => return Err(ClusterError::Invalid("the answer is not an object".into())),
+            Err(error) => Err(error),
+        })
+    }
+}
+
+impl<L: Link> Record<L> {
+    /// Where the first piece that was asked for begins and ends. None for an empty object.
+    pub fn first_piece(&self) -> Option<Range<u64>> {
+        self.pieces.first().map(|piece| piece.offset..piece.offset + piece.length)
+    }
+
+    /// Reads `range` of the object, which begins in the first piece that was asked for.
+    pub fn read(self, range: Range<u64>, seed: u64) -> Result<Reader<L>, ClusterError> {
+        let clock = Clock::start();
+        let Record { object, pieces, more, bucket, key, cluster, end, .. } = self;
+        let nearest = cluster.link().nearest();
+        let next_piece = pieces.last().map_or(0, |piece| piece.offset + piece.length);
+        let settings = GetSettings::standard();
+        let get = Get::new(cluster.layout(), pieces, range, nearest, settings, seed, clock.now())
+            .map_err(|error| ClusterError::Lost(format!("a piece of the object ({error:?})")))?;
+        let calls = Calls::new(cluster.clone());
+        Ok(Reader { get, calls, clock, object, bucket, key, cluster, more, next_piece, failed: None, _end: end })
+    }
+}
+
+/// The bytes of an object, in order and verified.
+pub struct Reader<L> {
+    get: Get,
+    calls: Calls<L>,
+    clock: Clock,
+    object: Object,
+    bucket: BucketRef,
+    key: Bytes,
+    cluster: Cluster<L>,
+    more: bool,
+    /// Where the piece begins that was not asked for yet.
+    next_piece: u64,
+    failed: Option<GetFailure>,
+    _end: EndRead,
+}
+
+impl<L: Link> Reader<L> {
+    /// The next bytes. None at the end of the range.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClusterError> {
+        loop {
+            if let Some(bytes) = self.get.take(self.clock.now()) {
+                self.perform();
+                return Ok(Some(bytes));
+            }
+            self.perform();
+            if let Some(failure) = self.failed {
+                return Err(self.explain(failure).await);
+            }
+            if self.get.is_over() {
+                return Ok(None);
+            }
+            if self.more && self.get.wants_pieces() {
+                self.fetch_pieces().await?;
+                continue;
+            }
+            let wake = self.get.next_tick().map(|tick| self.clock.instant(tick));
+            tokio::select! {
+                answered = self.calls.next() => self.on_answered(answered),
+                () = sleep_until(wake) => self.get.on_tick(self.clock.now()),
+            }
+        }
+    }
+
+    fn on_answered(&mut self, answered: Answered) {
+        let Answered { from, call, answer } = answered;
+        match answer {
+            Ok(answer) => self.get.on_answer(self.clock.now(), from, call, answer),
+            Err(_) => self.get.on_call_failed(self.clock.now(), from, call),
+        }
+    }
+
+    fn perform(&mut self) {
+        while let Some(output) = self.get.next_output() {
+            match output {
+                GetOutput::Send { to, call, body } => self.calls.make(to, call, body),
+                GetOutput::Abandon { call } => self.calls.abandon(call),
+                // The holder's own reads and its scrub find what is wrong there, and repair it.
+                GetOutput::Damage { replica, chunk } => {
+                    tracing::warn!(replica = replica.get(), ?chunk, "a replica sent damaged bytes");
+                }
+                GetOutput::Finished => {}
+                GetOutput::Failed(failure) => self.failed = Some(failure),
+            }
+        }
+    }
+
+    async fn fetch_pieces(&mut self) -> Result<(), ClusterError> {
+        let Some(upload) = self.object.upload else {
+            return Err(ClusterError::Lost("a piece of an object in one piece".into()));
+        };
+        let from = PieceStart::Offset { offset: self.next_piece };
+        let query = Query::GetPieces { upload, selection: PieceSelection { from, limit: PIECES } };
+        let (_, answer) = self.cluster.read(&query).await?;
+        let Ok(Answer::Pieces { pieces, more }) = answer else { return Err(ClusterError::Expired) };
+        self.more = more;
+        self.next_piece = pieces.last().map_or(self.next_piece, |piece| piece.offset + piece.length);
+        let added = self.get.add_pieces(self.clock.now(), pieces);
+        added.map_err(|error| ClusterError::Lost(format!("a piece of the object ({error:?})")))
+    }
+
+    /// A chunk that nobody has was collected if the object has changed since. If it has not, it is lost.
+    async fn explain(&self, failure: GetFailure) -> ClusterError {
+        let GetFailure::Missing { chunk } = failure else {
+            return ClusterError::Unavailable("no holder of the object's bytes can be reached");
+        };
+        let query = Query::GetObject { bucket: self.bucket.clone(), key: self.key.clone(), pieces: None };
+        match self.cluster.read(&query).await {
+            Ok((_, Ok(Answer::Object { object, .. }))) if object.summary.version == self.object.summary.version => {
+                tracing::error!(?chunk, "a chunk of a live object is on no disk");
+                ClusterError::Lost(format!("{chunk:?}"))
+            }
+            Ok(_) => ClusterError::Expired,
+            Err(error) => error,
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! The task that holds the session: one `protocol::client` for all callers of this process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use protocol::catalog::{Operation, Query, QueryReply, Reply};
+use protocol::client::{Client, ClientError, ClientSettings, Failure, Output, Ticket};
+use protocol::data::fence::{Fence, ReadTicket};
+use protocol::data::placement::Layout;
+use protocol::catalog::BodyId;
+use protocol::message::Message;
+use protocol::types::{ClientId, ClusterId, Epoch, Op, SessionId, Tick, Timestamp};
+use protocol::wire::Wire;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::{ClusterError, Link};
+
+/// How far the clocks of gateways and replicas may differ. A request says until when, in cluster
+/// time, it may take effect; a gateway whose clock is behind by more than this cannot write.
+const CLOCK_SKEW: Duration = Duration::from_secs(300);
+
+/// Commands and messages that wait for the task.
+const QUEUE: usize = 4_096;
+
+/// For how long a caller waits for the first session.
+const SESSION_PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Debug)]
+pub struct ClusterOptions {
+    pub cluster: ClusterId,
+    pub epoch: Epoch,
+    pub layout: Layout,
+    /// Random, new at every start.
+    pub client: ClientId,
+    pub seed: u64,
+    pub settings: ClientSettings,
+}
+
+/// A client of the cluster. Clones share one session.
+pub struct Cluster<L> {
+    shared: Arc<Shared<L>>,
+}
+
+impl<L> Clone for Cluster<L> {
+    fn clone(&self) -> Cluster<L> {
+        Cluster { shared: self.shared.clone() }
+    }
+}
+
+struct Shared<L> {
+    link: L,
+    layout: Layout,
+    commands: mpsc::Sender<Command>,
+    messages: mpsc::Sender<Message>,
+}
+
+type Answer<T> = oneshot::Sender<Result<T, ClusterError>>;
+
+/// An answer and the op at which, or as of which, it is true.
+type At<T> = (Op, T);
+
+enum Command {
+    Submit { operation: Bytes, answer: Answer<At<Bytes>> },
+    Query { query: Bytes, answer: Answer<At<Bytes>> },
+    BeginUpload { answer: Answer<BodyId> },
+    EndUpload(BodyId),
+    BeginRead { answer: Answer<ReadTicket> },
+    OnRecord(ReadTicket, Op),
+    EndRead(ReadTicket),
+    Close { answer: oneshot::Sender<()> },
+}
+
+impl<L: Link> Cluster<L> {
+    /// Begins at once to look for the primary and to ask for a session. Must be called in a runtime.
+    pub fn start(link: L, options: ClusterOptions) -> Cluster<L> {
+        let (commands, command_queue) = mpsc::channel(QUEUE);
+        let (messages, message_queue) = mpsc::channel(QUEUE);
+        let shared = Arc::new(Shared { link, layout: options.layout, commands, messages });
+        let clock = Clock::start();
+        let replica_count =
+            u8::try_from(options.layout.quorums.replica_count).expect("there are at most seven replicas");
+        let task = Task {
+            client: Client::new(
+                options.client,
+                options.cluster,
+                options.epoch,
+                replica_count,
+                options.settings,
+                options.seed,
+                clock.now(),
+            ),
+            timeout: Duration::from_millis(options.settings.timeout_ms),
+            clock,
+            fence: Fence::new(),
+            waiting: BTreeMap::new(),
+            waiting_for_session: Vec::new(),
+            closing: None,
+        };
+        // The task must not keep itself alive: it ends when the last clone is gone.
+        let weak = Arc::downgrade(&shared);
+        tokio::spawn(async move {
+            let send = move |to, message| {
+                if let Some(shared) = weak.upgrade() {
+                    shared.link.send(to, message);
+                }
+            };
+            task.run(command_queue, message_queue, send).await;
+        });
+        Cluster { shared }
+    }
+
+    /// Hands over what a replica sent to this client. Drops it if too much waits: it will be said again.
+    pub fn deliver(&self, message: Message) {
+        let _ = self.shared.messages.try_send(message);
+    }
+
+    pub fn link(&self) -> &L {
+        &self.shared.link
+    }
+
+    pub fn layout(&self) -> Layout {
+        self.shared.layout
+    }
+
+    /// Changes the catalog. The answer is the catalog's own, and where in the log it was given.
+    pub async fn submit(&self, operation: &Operation) -> Result<At<Reply>, ClusterError> {
+        let operation = operation.to_bytes();
+        let (op, reply) = self.command(|answer| Command::Submit { operation, answer }).await?;
+        let reply = Reply::from_bytes(&reply).map_err(|error| ClusterError::Invalid(error.to_string()))?;
+        Ok((op, reply))
+    }
+
+    /// Asks the catalog. The answer reflects everything that was acknowledged to anybody before.
+    pub async fn read(&self, query: &Query) -> Result<At<QueryReply>, ClusterError> {
+        let query = query.to_bytes();
+        let (op, reply) = self.command(|answer| Command::Query { query, answer }).await?;
+        let reply = QueryReply::from_bytes(&reply).map_err(|error| ClusterError::Invalid(error.to_string()))?;
+        Ok((op, reply))
+    }
+
+    /// Lets what is under way end, and gives the session up.
+    pub async fn close(&self) {
+        let (answer, closed) = oneshot::channel();
+        if self.shared.commands.send(Command::Close { answer }).await.is_ok() {
+            let _ = closed.await;
+        }
+    }
+
+    /// A name under which chunks can be stored.
+    pub(super) async fn begin_upload(&self) -> Result<BodyId, ClusterError> {
+        self.command(|answer| Command::BeginUpload { answer }).await
+    }
+
+    pub(super) async fn begin_read(&self) -> Result<ReadTicket, ClusterError> {
+        self.command(|answer| Command::BeginRead { answer }).await
+    }
+
+    pub(super) async fn on_record(&self, ticket: ReadTicket, op: Op) {
+        let _ = self.shared.commands.send(Command::OnRecord(ticket, op)).await;
+    }
+
+    /// A sender by which an upload or a read says that it has ended, even while it is being dropped.
+    pub(super) fn ender(&self) -> Ender {
+        Ender { commands: self.shared.commands.clone() }
+    }
+
+    async fn command<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, ClusterError> {
+        let (answer, answered) = oneshot::channel();
+        self.shared.commands.send(command(answer)).await.map_err(|_| ClusterError::Closed)?;
+        answered.await.unwrap_or(Err(ClusterError::Closed))
+    }
+}
+
+pub(super) struct Ender {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Ender {
+    pub(super) fn end_upload(&self, body: BodyId) {
+        self.say(Command::EndUpload(body));
+    }
+
+    pub(super) fn end_read(&self, ticket: ReadTicket) {
+        self.say(Command::EndRead(ticket));
+    }
+
+    /// What does not get through at once is said by a task of its own: a watermark that is never
+    /// released would hold back collection for ever.
+    fn say(&self, command: Command) {
+        if let Err(mpsc::error::TrySendError::Full(command)) = self.commands.try_send(command)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let commands = self.commands.clone();
+            runtime.spawn(async move { commands.send(command).await.ok() });
+        }
+    }
+}
+
+/// The ticks of one machine: milliseconds since it began.
+pub(super) struct Clock {
+    begun: Instant,
+}
+
+impl Clock {
+    pub(super) fn start() -> Clock {
+        Clock { begun: Instant::now() }
+    }
+
+    pub(super) fn now(&self) -> Tick {
+        Tick::new(u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// When the tick has certainly come: `now` cuts off what is no whole millisecond.
+    pub(super) fn instant(&self, tick: Tick) -> Instant {
+        self.begun + Duration::from_millis(tick.get().saturating_add(1))
+    }
+}
+
+struct Task {
+    client: Client,
+    timeout: Duration,
+    clock: Clock,
+    fence: Fence,
+    waiting: BTreeMap<Ticket, Answer<At<Bytes>>>,
+    /// Uploads and reads that came before there was a session.
+    waiting_for_session: Vec<(Instant, Command)>,
+    closing: Option<oneshot::Sender<()>>,
+}
+
+impl Task {
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut messages: mpsc::Receiver<Message>,
+        send: impl Fn(protocol::types::ReplicaId, Message),
+    ) {
+        loop {
+            if self.perform(&send) {
+                break;
+            }
+            let wake = self.wake_at();
+            tokio::select! {
+                // Answers first: they make room.
+                biased;
+                message = messages.recv() => match message {
+                    Some(message) => self.client.on_message(self.clock.now(), message),
+                    None => break,
+                },
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => break,
+                },
+                () = tokio::time::sleep_until(wake) => {
+                    self.client.on_tick(self.clock.now());
+                    self.give_up_waiting_for_session();
+                }
+            }
+        }
+        if let Some(closing) = self.closing.take() {
+            let _ = closing.send(());
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        let client = self.client.next_tick().map(|tick| self.clock.instant(tick));
+        let waiting = self.waiting_for_session.first().map(|(until, _)| *until);
+        let idle = Instant::now() + Duration::from_secs(1);
+        [client, waiting].into_iter().flatten().min().unwrap_or(idle)
+    }
+
+    fn obey(&mut self, command: Command) {
+        let now = self.clock.now();
+        match command {
+            Command::Submit { operation, answer } => {
+                let deadline = self.deadline();
+                let ticket = self.client.submit(now, operation, deadline);
+                self.accepted(ticket, answer);
+            }
+            Command::Query { query, answer } => {
+                let ticket = self.client.query(now, query);
+                self.accepted(ticket, answer);
+            }
+            Command::BeginUpload { answer } => match self.fence.begin_upload() {
+                Some(body) => drop(answer.send(Ok(body))),
+                None => self.wait_for_session(Command::BeginUpload { answer }),
+            },
+            Command::BeginRead { answer } => match self.fence.begin_read() {
+                Some(ticket) => drop(answer.send(Ok(ticket))),
+                None => self.wait_for_session(Command::BeginRead { answer }),
+            },
+            Command::EndUpload(body) => self.fence.end_upload(body),
+            Command::OnRecord(ticket, op) => self.fence.on_record(ticket, op),
+            Command::EndRead(ticket) => self.fence.end_read(ticket),
+            Command::Close { answer } => {
+                self.closing = Some(answer);
+                self.client.close(now);
+            }
+        }
+        let watermarks = self.fence.watermarks();
+        self.client.set_watermarks(watermarks.oldest_live_upload, watermarks.oldest_read);
+    }
+
+    fn wait_for_session(&mut self, command: Command) {
+        self.waiting_for_session.push((Instant::now() + SESSION_PATIENCE, command));
+    }
+
+    fn accepted(&mut self, ticket: Result<Ticket, ClientError>, answer: Answer<At<Bytes>>) {
+        match ticket {
+            Ok(ticket) => drop(self.waiting.insert(ticket, answer)),
+            Err(error) => {
+                let _ = answer.send(Err(match error {
+                    ClientError::Busy => ClusterError::Unavailable("too many requests are under way"),
+                    ClientError::TooLarge => ClusterError::Invalid(error.to_string()),
+                    ClientError::Closed => ClusterError::Closed,
+                }));
+            }
+        }
+    }
+
+    /// Until when, in cluster time, a request that is sent now may take effect.
+    fn deadline(&self) -> Timestamp {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let deadline = wall + self.timeout + CLOCK_SKEW;
+        Timestamp::new(u64::try_from(deadline.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// True when the client has closed.
+    fn perform(&mut self, send: &impl Fn(protocol::types::ReplicaId, Message)) -> bool {
+        while let Some(output) = self.client.next_output() {
+            match output {
+                Output::Send { to, message } => send(to, message),
+                Output::Completed { ticket, op, reply } => {
+                    self.fence.learn(op);
+                    self.answer(ticket, Ok((op, reply)));
+                }
+                Output::Failed { ticket, reason } => self.answer(
+                    ticket,
+                    Err(match reason {
+                        Failure::Unknown => ClusterError::Unknown,
+                        Failure::Definite => ClusterError::Unavailable("no quorum answered in time"),
+                        Failure::Invalid(why) => ClusterError::Invalid(why),
+                    }),
+                ),
+                Output::SessionBegan { session } => self.session_began(session),
+                Output::Closed => return true,
+            }
+        }
+        false
+    }
+
+    fn answer(&mut self, ticket: Ticket, result: Result<At<Bytes>, ClusterError>) {
+        if let Some(answer) = self.waiting.remove(&ticket) {
+            // Whoever asked may have gone away: what was done is done all the same.
+            let _ = answer.send(result);
+        }
+    }
+
+    fn session_began(&mut self, session: SessionId) {
+        tracing::debug!(session = session.get(), "a session began");
+        self.fence.on_session_began(session);
+        for (_, command) in std::mem::take(&mut self.waiting_for_session) {
+            self.obey(command);
+        }
+    }
+
+    fn give_up_waiting_for_session(&mut self) {
+        let now = Instant::now();
+        while let Some((until, _)) = self.waiting_for_session.first()
+            && *until <= now
+        {
+            let none = ClusterError::Unavailable("no session: is there a quorum?");
+            match self.waiting_for_session.remove(0).1 {
+                Command::BeginUpload { answer } => drop(answer.send(Err(none))),
+                Command::BeginRead { answer } => drop(answer.send(Err(none))),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! A body on its way to its holders, and the operation that makes it count.
+//!
+//! It belongs to a task of its own: a caller that goes away before the commit leaves an upload that is
+//! given up, one that goes away afterwards changes nothing.
+
+use bytes::{Bytes, BytesMut};
+use protocol::catalog::{BodyId, CHUNK_COUNT_MAX, Error, NewBody, Operation, Reply};
+use protocol::data::outline::CHUNK_BYTES_MAX;
+use protocol::data::put::{PreparedChunk, Put, PutFailure, PutOutput, PutSettings, StoredBody};
+use protocol::types::Op;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::calls::{Answered, Calls};
+use super::session::{Clock, Ender};
+use super::{Cluster, ClusterError, Link};
+
+/// The size of all chunks of a body but the last, unless the body is very large.
+pub const CHUNK_SIZE: u32 = 4 << 20;
+
+/// The chunk size of a body of so many bytes. None if no body can be so large.
+pub fn chunk_size_for(length: u64) -> Option<u32> {
+    let most = |chunk_size: u32| u64::from(chunk_size) * CHUNK_COUNT_MAX as u64;
+    [CHUNK_SIZE, CHUNK_BYTES_MAX].into_iter().find(|chunk_size| length <= most(*chunk_size))
+}
+
+/// Makes the operation that refers to the body. Called again if the receipts have to be renewed.
+type MakeOperation = Box<dyn Fn(NewBody) -> Operation + Send>;
+
+type Committed = Result<(Op, Reply), ClusterError>;
+
+enum Step {
+    Chunk { chunk: PreparedChunk, accepted: oneshot::Sender<Result<(), ClusterError>> },
+    Commit { operation: MakeOperation, committed: oneshot::Sender<Committed> },
+}
+
+pub struct Upload {
+    chunk_size: usize,
+    buffered: BytesMut,
+    steps: mpsc::Sender<Step>,
+}
+
+impl<L: Link> Cluster<L> {
+    /// Begins to store a body in chunks of this size.
+    pub async fn upload(&self, chunk_size: u32, seed: u64) -> Result<Upload, ClusterError> {
+        let body = self.begin_upload().await?;
+        let (steps, queue) = mpsc::channel(1);
+        let clock = Clock::start();
+        let put = Put::new(self.layout(), body, chunk_size, PutSettings::standard(), seed, clock.now());
+        let task = Task {
+            cluster: self.clone(),
+            put,
+            calls: Calls::new(self.clone()),
+            clock,
+            _end: EndUpload { ender: self.ender(), body },
+        };
+        tokio::spawn(task.run(queue));
+        Ok(Upload { chunk_size: chunk_size as usize, buffered: BytesMut::new(), steps })
+    }
+}
+
+impl Upload {
+    /// Takes the next bytes of the body. Waits while too much is under way.
+    pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), ClusterError> {
+        while self.buffered.len() + bytes.len() >= self.chunk_size {
+            let chunk = if self.buffered.is_empty() {
+                bytes.split_to(self.chunk_size)
+            } else {
+                let missing = bytes.split_to(self.chunk_size - self.buffered.len());
+                self.buffered.extend_from_slice(&missing);
+                self.buffered.split().freeze()
+            };
+            self.offer(chunk).await?;
+        }
+        if !bytes.is_empty() {
+            if self.buffered.is_empty() {
+                self.buffered.reserve(self.chunk_size);
+            }
+            self.buffered.extend_from_slice(&bytes);
+        }
+        Ok(())
+    }
+
+    async fn offer(&self, bytes: Bytes) -> Result<(), ClusterError> {
+        let chunk = PreparedChunk::of(bytes);
+        let (accepted, answer) = oneshot::channel();
+        self.steps.send(Step::Chunk { chunk, accepted }).await.map_err(|_| ClusterError::Closed)?;
+        answer.await.unwrap_or(Err(ClusterError::Closed))
+    }
+
+    /// Makes the body, which must not be empty, durable, and then commits what `operation` makes of it.
+    /// Once this has begun it goes on, whether or not anybody waits for the answer.
+    pub async fn commit(mut self, operation: impl Fn(NewBody) -> Operation + Send + 'static) -> Committed {
+        if !self.buffered.is_empty() {
+            let rest = self.buffered.split().freeze();
+            self.offer(rest).await?;
+        }
+        let (committed, answer) = oneshot::channel();
+        let step = Step::Commit { operation: Box::new(operation), committed };
+        self.steps.send(step).await.map_err(|_| ClusterError::Closed)?;
+        answer.await.unwrap_or(Err(ClusterError::Closed))
+    }
+}
+
+/// However the upload ends, its number must not hold back collection.
+struct EndUpload {
+    ender: Ender,
+    body: BodyId,
+}
+
+impl Drop for EndUpload {
+    fn drop(&mut self) {
+        self.ender.end_upload(self.body);
+    }
+}
+
+struct Task<L> {
+    cluster: Cluster<L>,
+    put: Put,
+    calls: Calls<L>,
+    clock: Clock,
+    _end: EndUpload,
+}
+
+/// What the put has come to.
+enum Outcome {
+    Ready(StoredBody),
+    Failed(PutFailure),
+}
+
+impl<L: Link> Task<L> {
+    async fn run(mut self, mut steps: mpsc::Receiver<Step>) {
+        let mut failed = None;
+        loop {
+            if let Some(Outcome::Failed(failure)) = self.perform() {
+                failed = Some(failure);
+            }
+            let wants_more = self.put.wants_more() || failed.is_some();
+            tokio::select! {
+                step = steps.recv(), if wants_more => match step {
+                    // The caller went away.
+                    None => return,
+                    Some(Step::Chunk { chunk, accepted }) => {
+                        let outcome = match failed {
+                            Some(failure) => Err(error_of(failure)),
+                            None => self.put.offer(self.clock.now(), chunk).map_err(|error| {
+                                ClusterError::Invalid(error.to_string())
+                            }),
+                        };
+                        let _ = accepted.send(outcome);
+                    }
+                    Some(Step::Commit { operation, committed }) => {
+                        return self.commit(failed, operation, committed).await;
+                    }
+                },
+                answered = self.calls.next() => self.on_answered(answered),
+                () = sleep_until(self.wake_at()) => self.put.on_tick(self.clock.now()),
+            }
+        }
+    }
+
+    async fn commit(
+        mut self,
+        failed: Option<PutFailure>,
+        operation: MakeOperation,
+        committed: oneshot::Sender<Committed>,
+    ) {
+        let outcome = match failed {
+            Some(failure) => Err(error_of(failure)),
+            None => match self.put.finish(self.clock.now()) {
+                Ok(()) => self.store_and_submit(operation).await,
+                Err(error) => Err(ClusterError::Invalid(error.to_string())),
+            },
+        };
+        let _ = committed.send(outcome);
+        self.linger().await;
+    }
+
+    async fn store_and_submit(&mut self, operation: MakeOperation) -> Committed {
+        loop {
+            let stored = match self.outcome().await {
+                Outcome::Ready(stored) => stored,
+                Outcome::Failed(failure) => return Err(error_of(failure)),
+            };
+            let operation = operation(stored.into());
+            let (op, reply) = self.submit(&operation).await?;
+            if reply != Err(Error::TooFewCopies) {
+                return Ok((op, reply));
+            }
+            self.put.on_too_few_copies(self.clock.now());
+        }
+    }
+
+    /// Late receipts are still taken while the log decides: it may ask for more.
+    async fn submit(&mut self, operation: &Operation) -> Committed {
+        let cluster = self.cluster.clone();
+        let submitted = cluster.submit(operation);
+        tokio::pin!(submitted);
+        loop {
+            self.perform();
+            let wake = self.wake_at();
+            tokio::select! {
+                outcome = &mut submitted => return outcome,
+                answered = self.calls.next() => self.on_answered(answered),
+                () = sleep_until(wake) => self.put.on_tick(self.clock.now()),
+            }
+        }
+    }
+
+    async fn outcome(&mut self) -> Outcome {
+        loop {
+            if let Some(outcome) = self.perform() {
+                return outcome;
+            }
+            self.step().await;
+        }
+    }
+
+    /// The bytes are kept a little longer for owners that have not got them: what comes through now
+    /// need not be repaired.
+    async fn linger(&mut self) {
+        loop {
+            self.perform();
+            if self.put.next_tick().is_none() {
+                return;
+            }
+            self.step().await;
+        }
+    }
+
+    async fn step(&mut self) {
+        let wake = self.wake_at();
+        tokio::select! {
+            answered = self.calls.next() => self.on_answered(answered),
+            () = sleep_until(wake) => self.put.on_tick(self.clock.now()),
+        }
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        self.put.next_tick().map(|tick| self.clock.instant(tick))
+    }
+
+    fn on_answered(&mut self, answered: Answered) {
+        let Answered { from, call, answer } = answered;
+        match answer {
+            Ok(answer) => self.put.on_answer(self.clock.now(), from, call, answer),
+            Err(_) => self.put.on_call_failed(self.clock.now(), from, call),
+        }
+    }
+
+    fn perform(&mut self) -> Option<Outcome> {
+        let mut outcome = None;
+        while let Some(output) = self.put.next_output() {
+            match output {
+                PutOutput::Send { to, call, body } => self.calls.make(to, call, body),
+                PutOutput::Abandon { call } => self.calls.abandon(call),
+                PutOutput::Ready(stored) => outcome = Some(Outcome::Ready(stored)),
+                PutOutput::Failed(failure) => outcome = Some(Outcome::Failed(failure)),
+            }
+        }
+        outcome
+    }
+}
+
+fn error_of(failure: PutFailure) -> ClusterError {
+    match failure {
+        PutFailure::NoQuorum => ClusterError::Unavailable("too few replicas could store the body"),
+        PutFailure::Full => ClusterError::Full,
+        PutFailure::Conflict => ClusterError::Unavailable("the upload's name was used before"),
+        PutFailure::WrongLayout => ClusterError::Unavailable("the cluster's layout has changed"),
+    }
+}
+
+/// For ever, if there is nothing to wait for.
+pub(super) async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,125 @@
+//! What waits to be sent to one peer. Putting something in never waits.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+use bytes::Bytes;
+use protocol::message::{Class, Message};
+use tokio::sync::Notify;
+
+use crate::counters::Tally;
+use crate::limits::{CLASSES, MESSAGE_BYTES_MIN, class_limits};
+
+/// A message on its way, perhaps to several peers: encoded once, by whoever sends it first, and not by
+/// the thread that decides.
+pub(crate) struct Outgoing {
+    message: Message,
+    class: Class,
+    size: usize,
+    frame: OnceLock<Bytes>,
+}
+
+impl Outgoing {
+    pub(crate) fn new(message: Message) -> Arc<Outgoing> {
+        let size = message.size_hint().max(MESSAGE_BYTES_MIN);
+        Arc::new(Outgoing { class: message.body.class(), size, message, frame: OnceLock::new() })
+    }
+
+    pub(crate) fn frame(&self) -> Bytes {
+        self.frame.get_or_init(|| self.message.encode()).clone()
+    }
+}
+
+/// A queue for each class.
+pub(crate) struct Outbox {
+    queues: [Queue; CLASSES.len()],
+}
+
+struct Queue {
+    waiting: Mutex<Waiting>,
+    filled: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    messages: VecDeque<Arc<Outgoing>>,
+    bytes: usize,
+}
+
+impl Waiting {
+    fn pop(&mut self) -> Option<Arc<Outgoing>> {
+        let oldest = self.messages.pop_front()?;
+        self.bytes -= oldest.size;
+        Some(oldest)
+    }
+}
+
+impl Outbox {
+    pub(crate) fn new() -> Arc<Outbox> {
+        let queue = |_| Queue { waiting: Mutex::default(), filled: Notify::new() };
+        Arc::new(Outbox { queues: CLASSES.map(queue) })
+    }
+
+    /// When there is no room: a newer control message says more than an older one, so the oldest go.
+    /// Of the log and of what is bulk, the older is what the peer needs first, so the new one goes.
+    pub(crate) fn push(&self, message: &Arc<Outgoing>, tally: &Tally) {
+        let class = message.class;
+        let queue = &self.queues[class as usize];
+        let room = class_limits(class).queued_bytes;
+        let mut waiting = queue.waiting();
+        let mut dropped = 0;
+        if class == Class::Control {
+            while waiting.bytes + message.size > room && waiting.pop().is_some() {
+                dropped += 1;
+            }
+        }
+        if waiting.bytes + message.size > room {
+            dropped += 1;
+        } else {
+            waiting.bytes += message.size;
+            waiting.messages.push_back(Arc::clone(message));
+        }
+        drop(waiting);
+        queue.filled.notify_one();
+        tally.dropped.add(class, dropped);
+    }
+
+    /// Waits for messages of the class, and takes those that are there, in their order, about
+    /// `bytes_max` of them. Only one may wait for a class.
+    pub(crate) async fn next_batch(&self, class: Class, bytes_max: usize) -> Vec<Arc<Outgoing>> {
+        let queue = &self.queues[class as usize];
+        loop {
+            let batch = queue.take(bytes_max);
+            if !batch.is_empty() {
+                return batch;
+            }
+            queue.filled.notified().await;
+        }
+    }
+
+    /// What waited for a connection that is gone is old news by the time of the next one.
+    pub(crate) fn clear(&self, tally: &Tally) {
+        for class in CLASSES {
+            let cleared = self.queues[class as usize].take(usize::MAX).len();
+            tally.lost.add(class, cleared as u64);
+        }
+    }
+}
+
+impl Queue {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().expect("nothing panics while it holds a queue")
+    }
+
+    fn take(&self, bytes_max: usize) -> Vec<Arc<Outgoing>> {
+        let mut waiting = self.waiting();
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while bytes < bytes_max {
+            let Some(message) = waiting.pop() else { break };
+            bytes += message.size;
+            batch.push(message);
+        }
+        batch
+    }
+}
