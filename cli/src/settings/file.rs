@@ -37,7 +37,10 @@ impl SettingsFile {
                 return Err(refuse(unknown(&name)));
             }
             let text = text_of(&value).ok_or_else(|| {
-                refuse(format!("{name}: a text, a number or a list of texts is expected, not a {}", value.type_str()))
+                refuse(format!(
+                    "{name}: a text, a number or a list of texts is expected, not a {}",
+                    value.type_str()
+                ))
             })?;
             values.insert(name, text);
         }

@@ -10,8 +10,8 @@ use transport::ClusterKey;
 
 use super::sources::{SettingError, Sources};
 use super::table::{
-    ADMIN, CLUSTER_KEY_FILE, CLUSTER_KEY_VARIABLE, CONFIG, DIR, LISTEN, LOG_FORMAT, LOG_LEVEL, PEERS, REPLICA,
-    RESERVE, Setting,
+    ADMIN, CLUSTER_KEY_FILE, CLUSTER_KEY_VARIABLE, CONFIG, DIR, LISTEN, LOG_FORMAT, LOG_LEVEL, PEERS,
+    REPLICA, RESERVE, Setting,
 };
 use super::values::{self, LogFormat, Reserve};
 
@@ -120,9 +120,9 @@ fn cluster_key(sources: &Sources) -> Result<ClusterKey, SettingError> {
     };
     match file {
         Some((_, super::sources::Origin::Flag(_))) => sources.required(&CLUSTER_KEY_FILE, from_file),
-        Some((_, super::sources::Origin::Variable(other))) => {
-            Err(SettingError::Together(format!("{CLUSTER_KEY_VARIABLE} and {other} are both set: which is meant?")))
-        }
+        Some((_, super::sources::Origin::Variable(other))) => Err(SettingError::Together(format!(
+            "{CLUSTER_KEY_VARIABLE} and {other} are both set: which is meant?"
+        ))),
         Some((_, super::sources::Origin::File(_))) | None => {
             text.trim().parse().map_err(|error: transport::KeyError| SettingError::Wrong {
                 name: CLUSTER_KEY_FILE.name,

@@ -39,8 +39,15 @@ impl fmt::Display for Origin {
 #[derive(Debug)]
 pub(crate) enum SettingError {
     Missing(&'static Setting),
-    Wrong { name: &'static str, origin: String, what: String },
-    File { path: PathBuf, what: String },
+    Wrong {
+        name: &'static str,
+        origin: String,
+        what: String,
+    },
+    File {
+        path: PathBuf,
+        what: String,
+    },
     /// Settings that are right alone and do not fit together.
     Together(String),
 }
@@ -116,8 +123,7 @@ impl Sources {
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Result<Option<T>, SettingError> {
         let Some((text, origin)) = self.find(setting) else { return Ok(None) };
-        let wrong =
-            |what| SettingError::Wrong { name: setting.name, origin: origin.to_string(), what };
+        let wrong = |what| SettingError::Wrong { name: setting.name, origin: origin.to_string(), what };
         parse(text).map(Some).map_err(wrong)
     }
 

@@ -41,10 +41,10 @@ impl Setting {
     }
 
     pub(crate) fn argument(&self) -> Arg {
-        Arg::new(self.name)
-            .long(self.name)
-            .value_name(self.value)
-            .allow_hyphen_values(true)
-            .help(format!("{} [env: {}]", self.help, self.variable()))
+        Arg::new(self.name).long(self.name).value_name(self.value).allow_hyphen_values(true).help(format!(
+            "{} [env: {}]",
+            self.help,
+            self.variable()
+        ))
     }
 }

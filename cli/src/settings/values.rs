@@ -37,9 +37,9 @@ pub(super) fn path(text: &str) -> Result<PathBuf, String> {
 
 pub(super) fn replica(text: &str) -> Result<ReplicaId, String> {
     let number = text.parse::<u8>().ok().filter(|number| usize::from(*number) < REPLICAS_MAX);
-    number
-        .map(ReplicaId::new)
-        .ok_or_else(|| format!("{text:?} is not the number of a replica: those are 0 to {}", REPLICAS_MAX - 1))
+    number.map(ReplicaId::new).ok_or_else(|| {
+        format!("{text:?} is not the number of a replica: those are 0 to {}", REPLICAS_MAX - 1)
+    })
 }
 
 pub(super) fn peers(text: &str) -> Result<Vec<String>, String> {
@@ -59,7 +59,8 @@ pub(super) fn peers(text: &str) -> Result<Vec<String>, String> {
 
 /// The port of `host:port`, where the host may be a name or an address.
 pub(super) fn port_of(place: &str) -> Result<u16, String> {
-    let expected = || format!("{place:?} is not a host and a port such as store-1.example:7400 or [::1]:7400");
+    let expected =
+        || format!("{place:?} is not a host and a port such as store-1.example:7400 or [::1]:7400");
     let (host, port) = place.rsplit_once(':').ok_or_else(expected)?;
     let bracketed = host.starts_with('[') && host.ends_with(']');
     if host.is_empty() || host.contains(char::is_whitespace) || (host.contains(':') && !bracketed) {
@@ -73,7 +74,8 @@ pub(super) fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("{text:?} is not an address and a port such as 10.0.0.1:7400 or [::]:7400"))
+    text.parse()
+        .map_err(|_| format!("{text:?} is not an address and a port such as 10.0.0.1:7400 or [::]:7400"))
 }
 
 /// None if it is turned off.
@@ -88,7 +90,9 @@ pub(super) fn reserve(text: &str) -> Result<Reserve, String> {
     let unit = match text[end..].trim() {
         "%" => {
             let percent = u8::try_from(number).ok().filter(|percent| *percent < 100);
-            return percent.map(Reserve::Percent).ok_or_else(|| format!("{text:?} leaves no room for objects"));
+            return percent
+                .map(Reserve::Percent)
+                .ok_or_else(|| format!("{text:?} leaves no room for objects"));
         }
         "" | "B" => 1,
         "kB" | "KB" => 1_000,

@@ -1,7 +1,7 @@
 //! What a replica says of itself: the same document over the cluster's transport and at `/status`.
 
-use replica::driver::CoreVitals;
 use protocol::vsr::StatusName;
+use replica::driver::CoreVitals;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

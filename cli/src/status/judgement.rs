@@ -21,6 +21,16 @@ pub(crate) enum Condition {
     NoQuorum = 2,
 }
 
+impl Condition {
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Condition::Healthy => "healthy",
+            Condition::Degraded => "degraded",
+            Condition::NoQuorum => "no-quorum",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Judgement {
     pub(crate) condition: Condition,
@@ -55,7 +65,9 @@ impl Judgement {
         let serves = primary.filter(|(_, core)| followers(core.view) >= quorum);
         match serves {
             Some((answer, _)) => parts.push(format!("primary {}", answer.replica)),
-            None => parts.push(format!("no primary with {quorum} replicas behind it: nothing can be written")),
+            None => {
+                parts.push(format!("no primary with {quorum} replicas behind it: nothing can be written"))
+            }
         }
         let concerns = concerns(reports, now_micros);
         let sound = healthy == reports.len() && concerns.iter().all(|concern| !concern.is_alarming);

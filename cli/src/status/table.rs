@@ -4,8 +4,19 @@ use super::document::ReplicaStatus;
 use super::judgement::{Judgement, Reported};
 
 const HEADINGS: [&str; 13] = [
-    "replica", "address", "health", "", "view", "head/commit", "checkpoint", "lag", "disk used", "free", "debt",
-    "unscrubbed", "version",
+    "replica",
+    "address",
+    "health",
+    "",
+    "view",
+    "head/commit",
+    "checkpoint",
+    "lag",
+    "disk used",
+    "free",
+    "debt",
+    "unscrubbed",
+    "version",
 ];
 
 /// A line for each replica, and the summary below.

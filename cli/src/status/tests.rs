@@ -98,7 +98,10 @@ fn what_should_be_looked_at_is_named() {
         let data = answers[2].as_mut().unwrap().data.as_mut().unwrap();
         (data.debts, data.chunks_missing) = (7, 9);
     });
-    assert_eq!(indebted.summary, "3 of 3 replicas healthy, primary 1, 7 bodies below target, 9 chunks to be fetched");
+    assert_eq!(
+        indebted.summary,
+        "3 of 3 replicas healthy, primary 1, 7 bodies below target, 9 chunks to be fetched"
+    );
     assert_eq!(indebted.condition, Condition::Degraded);
 
     let full = judge(|answers| {

@@ -5,6 +5,7 @@
 //! read what is truly there. Damage found while reading is reported, not an error of this kind.
 
 pub mod disk;
+pub mod expected_panic;
 pub mod superblock;
 pub mod tables;
 pub mod wal;
