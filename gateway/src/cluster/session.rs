@@ -1,15 +1,15 @@
 //! The task that holds the session: one `protocol::client` for all callers of this process.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use protocol::catalog::BodyId;
 use protocol::catalog::{Operation, Query, QueryReply, Reply};
 use protocol::client::{Client, ClientError, ClientSettings, Failure, Output, Ticket};
 use protocol::data::fence::{Fence, ReadTicket};
 use protocol::data::placement::Layout;
-use protocol::catalog::BodyId;
 use protocol::message::Message;
 use protocol::types::{ClientId, ClusterId, Epoch, Op, SessionId, Tick, Timestamp};
 use protocol::wire::Wire;
@@ -47,6 +47,17 @@ pub struct Cluster<L> {
 impl<L> Clone for Cluster<L> {
     fn clone(&self) -> Cluster<L> {
         Cluster { shared: self.shared.clone() }
+    }
+}
+
+/// Does not keep the client alive.
+pub struct WeakCluster<L> {
+    shared: Weak<Shared<L>>,
+}
+
+impl<L> WeakCluster<L> {
+    pub fn upgrade(&self) -> Option<Cluster<L>> {
+        self.shared.upgrade().map(|shared| Cluster { shared })
     }
 }
 
@@ -117,6 +128,10 @@ impl<L: Link> Cluster<L> {
         let _ = self.shared.messages.try_send(message);
     }
 
+    pub fn downgrade(&self) -> WeakCluster<L> {
+        WeakCluster { shared: Arc::downgrade(&self.shared) }
+    }
+
     pub fn link(&self) -> &L {
         &self.shared.link
     }
@@ -137,7 +152,8 @@ impl<L: Link> Cluster<L> {
     pub async fn read(&self, query: &Query) -> Result<At<QueryReply>, ClusterError> {
         let query = query.to_bytes();
         let (op, reply) = self.command(|answer| Command::Query { query, answer }).await?;
-        let reply = QueryReply::from_bytes(&reply).map_err(|error| ClusterError::Invalid(error.to_string()))?;
+        let reply =
+            QueryReply::from_bytes(&reply).map_err(|error| ClusterError::Invalid(error.to_string()))?;
         Ok((op, reply))
     }
 

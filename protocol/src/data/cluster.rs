@@ -16,6 +16,8 @@ use crate::types::{ClusterId, Incarnation, ReplicaId, SessionId, Tick};
 
 pub(super) const KEY: ReceiptKey = ReceiptKey::new([9; 32]);
 pub(super) const BODY: BodyId = BodyId { session: SessionId::new(4096), upload: 3 };
+/// More bytes than anybody asks for.
+static TOO_MANY: [u8; 20 * BLOCK_SIZE as usize] = [7; 20 * BLOCK_SIZE as usize];
 const CLUSTER: ClusterId = ClusterId::new(5);
 
 /// What a holder does with a call.
@@ -297,7 +299,11 @@ impl Cluster {
             0 => body.clone(),
             1 => DataBody::NotHere,
             2 => DataBody::Blocks { outline: Outline::of(b"x"), first: u32::MAX, bytes: Bytes::new() },
-            3 => DataBody::Blocks { outline: Outline::of(b"x"), first: 0, bytes: bytes(9_000_000, 1) },
+            3 => DataBody::Blocks {
+                outline: Outline::of(b"x"),
+                first: 0,
+                bytes: Bytes::from_static(&TOO_MANY),
+            },
             _ => {
                 let chunk = BODY.chunk(u32::MAX);
                 let (root, node) = (ChunkRoot([0; 32]), ReplicaId::new(200));

@@ -116,6 +116,11 @@ impl DriverHandle {
         self.inbox.complete(Input::Resign);
     }
 
+    /// Something else of this replica can no longer be relied on: it ends as if its own disk had failed.
+    pub fn fail(&self, what: &'static str, error: io::Error) {
+        self.inbox.complete(Input::StorageFailed { what, error });
+    }
+
     /// Ends the core at once. What it has promised is on the disk already.
     pub fn stop(&self) {
         self.inbox.complete(Input::Stop);

@@ -10,6 +10,8 @@ use protocol::catalog::{BucketRef, Catalog, CatalogLimits, Conditions, ETag, New
 use protocol::client::{Client, ClientSettings, Output, Ticket};
 use protocol::config::{Config, Limits, Timeouts};
 use protocol::data::message::Past;
+use protocol::data::placement::Layout;
+use protocol::data::receipt::ReceiptKey;
 use protocol::message::Message;
 use protocol::quorums::Quorums;
 use protocol::types::{ClientId, ClusterId, Epoch, Nonce, Peer, ReplicaId, Timestamp};
@@ -18,6 +20,11 @@ use protocol::wire::Wire;
 
 use super::*;
 use crate::storage::disk::RealDisk;
+
+fn catalog() -> Catalog {
+    let layout = Layout::first(Quorums::of(3));
+    Catalog::new(CatalogLimits::standard(), layout, ReceiptKey::new([1; 32]))
+}
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -86,7 +93,7 @@ impl Cluster {
 
     fn start(&mut self, replica: ReplicaId) {
         let options = OpenOptions { segment_size: 2 << 20, ..OpenOptions::standard() };
-        let catalog = Catalog::new(CatalogLimits::standard());
+        let catalog = catalog();
         let seed = u64::from(replica.get());
         let open = open(&self.disk(replica), &self.config(replica), catalog, options, seed).unwrap();
         let switch = self.switch.clone();
@@ -288,13 +295,7 @@ fn a_replica_with_a_new_disk_is_readmitted_and_holds_everything() {
     cluster.stop(lost);
     std::fs::remove_dir_all(cluster.path(lost)).unwrap();
     assert!(matches!(
-        open(
-            &cluster.disk(lost),
-            &cluster.config(lost),
-            Catalog::new(CatalogLimits::standard()),
-            OpenOptions::standard(),
-            1
-        ),
+        open(&cluster.disk(lost), &cluster.config(lost), catalog(), OpenOptions::standard(), 1),
         Err(StartError::NotFormatted)
     ));
     format_replacement(&cluster.disk(lost), &cluster.config(lost), Nonce::new(77)).unwrap();

@@ -123,7 +123,7 @@ impl Get {
             return None;
         }
         let bytes = match self.items.front_mut()? {
-            Item::Inline(bytes) => std::mem::take(bytes),
+            Item::Inline(bytes) => bytes.clone(),
             Item::Span(span) => span.parts.pop_front()?,
         };
         let is_done = match &self.items[0] {
