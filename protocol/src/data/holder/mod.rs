@@ -169,7 +169,7 @@ impl Holder {
         self.outputs.pop_front()
     }
 
-    /// What is not a call is ignored: nobody waits for an answer to it.
+    /// What is no call, or none that a holder answers, is ignored.
     pub fn on_call(&mut self, from: Peer, call: u64, body: DataBody) {
         let caller = Caller { peer: from, call };
         let refusal = match body {
@@ -185,7 +185,11 @@ impl Holder {
             DataBody::Stored { .. }
             | DataBody::Refused { .. }
             | DataBody::Blocks { .. }
-            | DataBody::NotHere => Ok(()),
+            | DataBody::NotHere
+            | DataBody::Introduce { .. }
+            | DataBody::GetStatus
+            | DataBody::Introduced { .. }
+            | DataBody::Status { .. } => Ok(()),
         };
         if let Err(why) = refusal {
             self.answer(caller, DataBody::Refused { why });

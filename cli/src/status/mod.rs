@@ -1,0 +1,12 @@
+//! How a replica is: what it says of itself (`document`), and what follows for the cluster
+//! (`judgement`), drawn for people (`table`).
+
+mod document;
+mod judgement;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use document::{CoreStatus, DataStatus, DiskStatus, Health, PeerStatus, ReplicaStatus};
+pub(crate) use judgement::{Judgement, Reported};
+pub(crate) use table::draw;
