@@ -50,7 +50,7 @@ pub struct Inbox {
 /// connections.
 #[derive(Clone)]
 pub struct Transport {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// Held for its end: that ends the tasks.
     _tasks: Arc<JoinSet<()>>,
 }
@@ -107,7 +107,7 @@ impl Shared {
         }
     }
 
-    fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         self.listeners.iter().chain(self.dialler.endpoints())
     }
 }

@@ -109,6 +109,8 @@ impl Upkeep {
     pub(super) fn settle_pulls(&mut self) {
         self.give_up_calls();
         self.begin_pulls();
+        // Some may have been refused.
+        self.settle_mends();
         self.ask_for_blocks();
     }
 
@@ -141,12 +143,18 @@ impl Upkeep {
                     mend.lacking.remove(&index);
                     continue;
                 };
-                if self.pulls.bytes + u64::from(length) > self.settings.pull_bytes_max {
+                let bytes = self.pulls.bytes + u64::from(length);
+                if bytes > self.space_bytes {
+                    mend.lacking.clear();
+                    mend.ended = mend.ended.max(Mended::Lacking);
+                    break;
+                }
+                if bytes > self.settings.pull_bytes_max {
                     return;
                 }
                 mend.lacking.remove(&index);
                 mend.pulling.insert(index);
-                self.pulls.bytes += u64::from(length);
+                self.pulls.bytes = bytes;
                 self.pulls.by_chunk.insert(id.chunk(index), Pull::new(root, length, bad));
             }
         }
@@ -272,6 +280,7 @@ impl Upkeep {
         if bad || was_found {
             self.begin(Begun::Discard, |job| UpkeepOutput::Discard { job, chunk });
         }
+        self.space_bytes = self.space_bytes.saturating_sub(u64::from(bytes));
         self.figures.repaired_chunks += 1;
         self.figures.repaired_bytes += u64::from(bytes);
         self.mark(Mark::Repaired { chunk, bytes });
