@@ -193,9 +193,11 @@ pub(super) async fn announce(shared: Arc<Shared>) {
             continue;
         }
         was_ready = status.ready;
-        let (view, commit) = status.core.as_ref().map_or((0, 0), |core| (core.view, core.commit));
+        // Whoever ended the core has said why.
+        let Some(core) = status.core else { continue };
+        let (view, commit) = (core.view, core.commit);
         if was_ready {
-            tracing::info!(view, commit, primary = status.core.is_some_and(|core| core.is_primary), "ready");
+            tracing::info!(view, commit, primary = core.is_primary, "ready");
         } else {
             tracing::warn!(view, commit, health = status.health.words(), "not ready");
         }
