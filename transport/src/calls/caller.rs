@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use protocol::data::message::{DataBody, DataMessage, DataRefusal};
+use protocol::data::message::{DataBody, DataMessage, DataRefusal, STATUS_BYTES_MAX};
 use protocol::data::outline::BLOCK_SIZE;
 use protocol::types::{Peer, ReplicaId};
 use quinn::{Connection, ConnectionError, ReadError, SendStream, WriteError};
@@ -143,6 +143,7 @@ impl Drop for Unanswered {
 fn answer_bytes_max(question: &DataBody) -> usize {
     match question {
         DataBody::GetBlocks { count, .. } => count.saturating_mul(BLOCK_SIZE).min(CALL_BYTES_MAX) as usize,
+        DataBody::GetStatus => STATUS_BYTES_MAX as usize,
         _ => 0,
     }
 }

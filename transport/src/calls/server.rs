@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use protocol::codec::DecodeError;
-use protocol::data::message::{DataBody, DataMessage};
+use protocol::data::message::{DataBody, DataMessage, STATUS_BYTES_MAX};
 use protocol::data::outline::BLOCK_SIZE;
 use protocol::types::Peer;
 use quinn::{RecvStream, SendStream};
@@ -138,6 +138,7 @@ async fn in_time<T>(reading: impl Future<Output = Result<T, ReadFault>>) -> Resu
 fn cost_of_answer(body: &DataBody) -> u32 {
     match body {
         DataBody::GetBlocks { count, .. } => count.saturating_mul(BLOCK_SIZE),
+        DataBody::GetStatus => STATUS_BYTES_MAX,
         _ => 0,
     }
 }
