@@ -526,7 +526,12 @@ impl World {
         self.oracles.on_restart(self.machines[machine].id);
         let catalog = self.catalog();
         let now = self.now;
-        match self.machines[machine].start(&self.options.config, catalog, now) {
+        let started = self.machines[machine].start(&self.options.config, catalog, now);
+        if !self.machines[machine].wal_certain && !self.nemesis.is_afflicted(machine) {
+            // Two of three replicas in this state could not elect, though no disk is to blame.
+            self.failure.get_or_insert(format!("replica {machine} does not know the end of an undamaged log"));
+        }
+        match started {
             Ok(effects) => {
                 let boot = self.machines[machine].boot;
                 self.trace.note(now, Some(machine), "starts");
@@ -667,8 +672,6 @@ impl World {
         let quorums = self.options.config.quorums;
         let spare = quorums.replica_count - quorums.view_change;
         let mut outside: BTreeSet<usize> = self.nemesis.afflicted().collect();
-        // A core needs a quorum of logs whose end is known.
-        outside.extend((0..self.machines.len()).filter(|machine| !self.machines[*machine].wal_certain));
         while outside.len() < spare {
             outside.insert(self.random.index(self.machines.len()));
         }
