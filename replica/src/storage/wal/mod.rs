@@ -126,19 +126,21 @@ impl<D: Disk> Wal<D> {
             failed: false,
         };
         let mut outcome = WalScan { records: Vec::new(), certain: true };
-        let mut records = BTreeMap::new();
+        let (mut records, mut uncertain) = (BTreeMap::new(), Vec::new());
         let mut segments_expected = u32::from(!options.never_used);
         for number in segment::numbers(&disk.names()?) {
             let scan = wal.open_segment(number)?;
             segments_expected = segments_expected.max(scan.segments);
-            outcome.certain &= scan.damaged_stubs.is_empty();
+            if scan.is_uncertain {
+                uncertain.push(number);
+            }
             collect_records(&mut records, &scan);
         }
         let lost = |number: &u32| !wal.segments.contains_key(number);
-        outcome.certain &= !(0..segments_expected).any(|number| lost(&number));
+        outcome.certain = uncertain.is_empty() && !(0..segments_expected).any(|number| lost(&number));
         outcome.records = records.into_values().collect();
 
-        wal.bound_damaged_segments();
+        wal.keep_evidence(&uncertain);
         if wal.free_segments() == 0 {
             let number = wal.next_number();
             match SpareJob::new(disk, number, layout.size).run() {
@@ -193,12 +195,13 @@ impl<D: Disk> Wal<D> {
         Ok(scan)
     }
 
-    /// A segment with damaged stubs may hide any op. It tells that something is missing until the
-    /// log was trimmed beyond everything that this scan saw: by then the replica knows its log again.
-    fn bound_damaged_segments(&mut self) {
+    /// A segment whose stubs are not all known may hide any op. It tells that something is missing
+    /// until the log was trimmed beyond everything that this scan saw: by then the replica knows its
+    /// log again.
+    fn keep_evidence(&mut self, uncertain: &[u32]) {
         let newest = self.segments.values().filter_map(|segment| segment.used_through).max();
-        for segment in self.segments.values_mut().filter(|segment| !segment.damaged_stubs.is_empty()) {
-            segment.used_through = newest;
+        for number in uncertain {
+            self.segments.get_mut(number).expect("it was just scanned").used_through = newest;
         }
     }
 

@@ -10,8 +10,9 @@
 //! | invalid | invalid | yes                       | unknown: something acknowledged may be missing |
 //! | invalid | none    | no                        | torn by a crash: as if never appended          |
 //!
-//! That a group was synced is told by whatever was written later: its stubs, whole or not, all that
-//! stands in later stubs, the records of the next group, or a mark.
+//! That a group was synced is told by whatever was written later: its stub, also if it is damaged, a
+//! whole stub further on, the records of the next group, or a mark. A damaged sector beyond blank
+//! stubs tells nothing: all of those would have been written before it.
 //!
 //! What is torn stays as it is, and takes with it all that was written at the same time. If the stub
 //! of a torn group were completed from the records that are left, the next crash could tear it, and
@@ -42,8 +43,10 @@ pub(super) struct SegmentScan {
     pub(super) missing_stubs: BTreeMap<u32, Vec<StubEntry>>,
     /// Where a mark belongs that a crash prevented, and how many stubs it is for.
     pub(super) missing_mark: Option<(u64, u32)>,
-    /// Damaged or vanished stubs whose entries are not all known.
+    /// Sectors of stubs with something in them that must not be there when the segment is used anew.
     pub(super) damaged_stubs: Vec<u32>,
+    /// Some stub is damaged or has vanished, and its entries are not all known.
+    pub(super) is_uncertain: bool,
 }
 
 #[derive(Debug)]
@@ -57,7 +60,7 @@ pub(super) struct Found {
 impl SegmentScan {
     /// Nothing was ever appended, as far as one can know.
     pub(super) fn is_blank(&self) -> bool {
-        self.generation == 0 && self.damaged_stubs.is_empty()
+        self.generation == 0 && !self.is_uncertain
     }
 
     pub(super) fn op_max(&self) -> Op {
@@ -184,19 +187,18 @@ fn judge_records(
         Some(Some(stub)) => stub.generation == scan.generation,
         _ => false,
     };
-    let is_older = |number: &u32| stubs[number].is_some() && !is_whole(number);
-    let written = stubs.keys().filter(|number| !is_older(number)).max();
-    let synced_below_any = written.map_or(0, |number| number + 1).max(synced_below);
+    let is_damaged = |number: &u32| stubs.get(number).is_some_and(Option::is_none);
+    let written_below = stubs.keys().filter(|number| is_whole(number)).max().map_or(0, |number| number + 1);
 
-    let (mut missing, mut damaged) = (BTreeMap::new(), Vec::new());
+    let (mut missing, mut unknown) = (BTreeMap::new(), Vec::new());
     let mut number = 0;
     loop {
         let claims = claims.remove(&number).unwrap_or_default();
         if !is_whole(&number) {
             if number < layout.stub_count && claims.are_complete() {
                 missing.insert(number, claims.listed());
-            } else if number < synced_below_any {
-                damaged.push(number);
+            } else if number < synced_below.max(written_below) || is_damaged(&number) {
+                unknown.push(number);
             } else {
                 // Torn, and with it all that claims later stubs.
                 break;
@@ -205,7 +207,7 @@ fn judge_records(
         scan.present.extend(claims.0.into_iter().map(|(_, found)| found));
         number += 1;
     }
-    if damaged.is_empty() && synced_below < number {
+    if unknown.is_empty() && synced_below < number {
         let whole = stubs.iter().filter(|(number, _)| is_whole(number));
         let listed = whole.filter_map(|(_, stub)| stub.as_ref()).flat_map(|stub| &stub.entries);
         let ends = listed
@@ -214,6 +216,8 @@ fn judge_records(
         let end = ends.max().filter(|end| end + SECTOR <= layout.body_end);
         scan.missing_mark = end.map(|end| (end, number));
     }
+    scan.is_uncertain = !unknown.is_empty();
+    scan.damaged_stubs =
+        stubs.keys().copied().filter(|number| is_damaged(number) && !missing.contains_key(number)).collect();
     scan.missing_stubs = missing;
-    scan.damaged_stubs = damaged;
 }

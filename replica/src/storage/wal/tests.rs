@@ -305,11 +305,29 @@ fn a_stub_that_is_missing_below_a_valid_one_was_not_prevented_by_a_crash() {
     assert!(!reopen(&mut disk).1.certain);
 }
 
+/// Where the next stub belongs, one may have been. Further on, those before it would be missing, too.
 #[test]
-fn a_damaged_stub_that_no_record_claims_makes_the_end_uncertain() {
+fn a_damaged_sector_among_blank_stubs_hides_nothing_unless_it_is_the_next_stub() {
     let (mut disk, _) = five();
     rot_stub(&disk, 3);
+    assert!(reopen(&mut disk).1.certain);
+    rot_stub(&disk, 2);
     assert!(!reopen(&mut disk).1.certain);
+}
+
+/// The sector is wiped before the segment is used anew: it must not be taken for the next stub then.
+#[test]
+fn a_damaged_sector_among_blank_stubs_hides_nothing_in_the_next_use_of_the_segment() {
+    let (mut disk, _) = five();
+    rot_stub(&disk, 3);
+    let (mut wal, _) = reopen(&mut disk);
+    append(&mut wal, 6..=60);
+    settle(&mut wal);
+    wal.reclaim(Op::new(60));
+    let (mut wal, _) = reopen(&mut disk);
+    append(&mut wal, 61..=69);
+    settle(&mut wal);
+    assert!(reopen(&mut disk).1.certain);
 }
 
 #[test]
