@@ -169,6 +169,11 @@ impl World {
     pub fn run(mut self) -> Result<Outcome, Failure> {
         self.run_until(self.options.duration)?;
         self.settle()?;
+        if self.options.mode == Mode::Calm {
+            let committed = self.oracles.committed_count() as u64;
+            let judged = self.oracles.chatter.judge(&self.options.config, committed, self.now);
+            judged.map_err(|what| self.fail(what))?;
+        }
         Ok(Outcome { coverage: self.coverage, trace_hash: self.trace.hash() })
     }
 
@@ -318,6 +323,9 @@ impl World {
         let header = core.state().applied();
         let (op, name) = (header.op, header.name());
         let id = self.machines[machine].id;
+        if let Some(vote) = &core.durable_superblock().vote {
+            self.oracles.elections.on_durable_vote(id, vote);
+        }
         if let Err(what) = self.oracles.on_applied(id, op, name) {
             self.failure.get_or_insert(what);
         }
@@ -346,7 +354,8 @@ impl World {
             }
             match effect {
                 Effect::Send { to, message } => {
-                    if let Err(what) = self.oracles.on_send(&message) {
+                    let quorums = self.options.config.quorums;
+                    if let Err(what) = self.oracles.on_send(&quorums, &message) {
                         self.failure.get_or_insert(what);
                     }
                     self.send(to, &message);
@@ -494,6 +503,7 @@ impl World {
 
     pub fn send(&mut self, to: Peer, message: &Message) {
         let frame = message.encode();
+        self.oracles.chatter.on_send(to, message);
         self.trace.message(self.now, message, to);
         if let Some((kind, frames)) = self.held.get_mut(&(message.from, to))
             && kind.is_none_or(|kind| kind == message.body.kind())
