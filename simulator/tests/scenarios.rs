@@ -226,7 +226,7 @@ fn a_silent_clients_session_expires() {
     cluster.commits(10);
     let client = cluster.world.clients.peers().next().expect("there are clients");
     for replica in 0..3 {
-        let replica = protocol::types::Peer::Replica(protocol::types::ReplicaId::new(replica));
+        let replica = Peer::Replica(ReplicaId::new(replica));
         cluster.world.network.cut(client, replica);
     }
     cluster.until("it has expired", |cluster| cluster.marked("SessionsExpired") > 0);
