@@ -1,5 +1,8 @@
 //! What must never happen, judged with eyes that no replica has: all messages, all disks, all logs.
 
+mod chatter;
+mod elections;
+
 use std::collections::BTreeMap;
 
 use protocol::catalog::{Catalog, Query, QueryReply};
@@ -15,6 +18,8 @@ use protocol::wire::Wire;
 use bytes::Bytes;
 
 use crate::model::Model;
+use chatter::Chatter;
+use elections::Elections;
 
 type Life = (ReplicaId, Incarnation);
 
@@ -38,6 +43,8 @@ pub struct Oracles {
     /// What each replica in normal operation was last seen with: its boot, its log view, its head.
     standing: BTreeMap<ReplicaId, (u64, View, Op)>,
     votes: BTreeMap<(ReplicaId, Incarnation, View), Bytes>,
+    pub elections: Elections,
+    pub chatter: Chatter,
     roots: BTreeMap<Op, Checkpoint>,
     applied: BTreeMap<ReplicaId, Op>,
     /// The newest checkpoint that each replica ever held durably.
@@ -66,7 +73,7 @@ impl Oracles {
     }
 
     /// A replica sends a message.
-    pub fn on_send(&mut self, message: &Message) -> Result<(), String> {
+    pub fn on_send(&mut self, quorums: &Quorums, message: &Message) -> Result<(), String> {
         let Peer::Replica(from) = message.from else { return Ok(()) };
         let life = (from, message.incarnation);
         match &message.body {
@@ -83,9 +90,13 @@ impl Oracles {
             }
             Body::CommitOk { .. } => self.check_promise(life, message.view, "CommitOk"),
             Body::Commit { .. } => self.check_promise(life, message.view, "Commit"),
-            Body::StartView(_) => self.check_promise(life, message.view, "StartView"),
+            Body::StartView(_) => {
+                self.elections.on_start_view(quorums, from, message.view)?;
+                self.check_promise(life, message.view, "StartView")
+            }
             Body::DoViewChange(vote) => {
                 self.compared.votes += 1;
+                self.elections.on_vote(from, vote);
                 self.check_promise(life, vote.view, "DoViewChange")?;
                 self.check_vote(life, message)
             }
