@@ -125,7 +125,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         points.sort_unstable_by(|a, b| b.cmp(a));
         let slowest = *points.last().expect("this replica is among them");
         let by_quorum = points[self.config.quorums.checkpoint - 1].min(own);
-        let roomy = self.log.head_op().since(slowest) < limits.wal_ops_max / 2;
+        let roomy = self.log.head_op().since(slowest) < limits.kept_ops_max();
         let through = if planted(Canary::ReclaimAlone) {
             own
         } else if roomy {
