@@ -166,11 +166,13 @@ impl Oracles {
         Err(format!("two different states at checkpoint {}", checkpoint.op()))
     }
 
-    /// A replica has applied up to an entry with this name: the whole log below is thereby named.
-    pub fn on_applied(&mut self, replica: ReplicaId, op: Op, name: Checksum) -> Result<(), String> {
+    /// A replica has applied up to the entry with this header: the whole log below is thereby named.
+    pub fn on_applied(&mut self, replica: ReplicaId, header: &EntryHeader) -> Result<(), String> {
+        let op = header.op;
         if self.applied.insert(replica, op) == Some(op) || op == Op::ZERO {
             return Ok(());
         }
+        let name = header.name();
         let index = position(op);
         if let Some(known) = self.committed.get(index) {
             return if *known == name {

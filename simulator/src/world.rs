@@ -50,7 +50,7 @@ enum Happening {
         boot: u64,
         op: Op,
         name: Checksum,
-        entry: Option<Entry>,
+        entry: Option<Box<Entry>>,
     },
     Crash {
         machine: usize,
@@ -259,7 +259,9 @@ impl World {
             Happening::Tick { machine, boot } => self.tick(machine, boot),
             Happening::Job { machine, boot, number } => self.end_job(machine, boot, number),
             Happening::EntryRead { machine, boot, op, name, entry } => {
-                self.with_core(machine, boot, |core, out| core.on_entry_read(op, name, entry, out));
+                self.with_core(machine, boot, |core, out| {
+                    core.on_entry_read(op, name, entry.map(|entry| *entry), out)
+                });
             }
             Happening::Crash { machine, boot } => {
                 if self.machines[machine].boot == boot {
@@ -325,16 +327,13 @@ impl World {
     fn observe(&mut self, machine: usize) {
         let Some(process) = &self.machines[machine].process else { return };
         let core = &process.core;
-        let header = core.state().applied();
-        let (op, name) = (header.op, header.name());
         let id = self.machines[machine].id;
         if let Some(vote) = &core.durable_superblock().vote {
             self.oracles.elections.on_durable_vote(id, vote);
         }
-        if let Err(what) = self.oracles.on_applied(id, op, name) {
+        if let Err(what) = self.oracles.on_applied(id, core.state().applied()) {
             self.failure.get_or_insert(what);
         }
-        let core = &self.machines[machine].process.as_ref().expect("just seen").core;
         let standing = (core.status() == StatusName::Normal)
             .then(|| (self.machines[machine].boot, core.log_view(), core.head().0));
         if let Err(what) = self.oracles.on_standing(id, standing) {

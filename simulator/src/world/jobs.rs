@@ -76,6 +76,7 @@ impl World {
         match process.wal.read(op, name) {
             Ok(entry) => {
                 let (boot, delay) = (host.boot, host.random.exponential(100 * host.slowness));
+                let entry = entry.map(Box::new);
                 self.schedule(delay, Happening::EntryRead { machine, boot, op, name, entry });
             }
             Err(error) => self.io_failed(machine, "read", &error),
