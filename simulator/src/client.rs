@@ -4,10 +4,15 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use protocol::catalog::{Catalog, CatalogLimits, Operation, Query, QueryReply, Reply};
+use protocol::catalog::{
+    Answer, Catalog, CatalogLimits, Error, Operation, Query, QueryReply, Reply, Success,
+};
 use protocol::client::{Client, ClientSettings, Failure, Output, Ticket};
+use protocol::data::placement::Layout;
+use protocol::data::receipt::ReceiptKey;
 use protocol::message::Message;
-use protocol::types::{ClientId, Op, Peer, Tick, Timestamp};
+use protocol::quorums::Quorums;
+use protocol::types::{ClientId, Incarnation, Op, Peer, REPLICAS_MAX, Tick, Timestamp};
 use protocol::wire::Wire;
 
 use crate::coverage::Coverage;
@@ -27,8 +32,11 @@ pub const CATALOG_LIMITS: CatalogLimits = CatalogLimits {
     ..CatalogLimits::standard()
 };
 
-pub fn catalog() -> Catalog {
-    Catalog::new(CATALOG_LIMITS)
+/// Known to the workloads too: they give receipts in the replicas' name.
+pub const RECEIPT_KEY: ReceiptKey = ReceiptKey::new([0x5e; 32]);
+
+pub fn catalog(quorums: Quorums) -> Catalog {
+    Catalog::new(CATALOG_LIMITS, Layout::first(quorums), RECEIPT_KEY)
 }
 
 /// What is under way.
@@ -73,12 +81,13 @@ impl Clients {
             answers: Vec::new(),
             told: Op::ZERO,
         };
+        let layout = Layout::first(options.config.quorums);
         for index in 0..options.client_count {
             let mut random = Random::branch(options.seed, &format!("client {index}"));
             let machine = clients.begin(index, &mut random, 0);
             clients.all.push(One {
                 machine,
-                workload: Workload::new(options.workload.clone(), options.seed, index),
+                workload: Workload::new(options.workload.clone(), layout, options.seed, index),
                 calls: BTreeMap::new(),
                 next_at: 0,
                 random,
@@ -113,6 +122,11 @@ impl Clients {
 
     pub fn pace(&self) -> u64 {
         PACE
+    }
+
+    /// Whose disk is which by now. Clients make use of it later, or never.
+    pub fn hear_of_disks(&mut self, index: usize, incarnations: &[Incarnation; REPLICAS_MAX]) {
+        self.all[index].workload.hear_of_disks(incarnations);
     }
 
     /// A client looks at its clock: it may want something new, or die.
@@ -217,7 +231,7 @@ impl Clients {
             match output {
                 Output::Send { to, message } => sends.push((Peer::Replica(to), message)),
                 Output::Completed { ticket, op, reply } => {
-                    result = result.and(self.completed(index, now, ticket, op, reply));
+                    result = result.and(self.completed(index, now, ticket, op, reply, coverage));
                 }
                 Output::Failed { ticket, reason } => self.failed(index, now, ticket, &reason, coverage),
                 Output::SessionBegan { session } => {
@@ -237,6 +251,7 @@ impl Clients {
         ticket: Ticket,
         op: Op,
         reply: Bytes,
+        coverage: &mut Coverage,
     ) -> Result<(), String> {
         let one = &mut self.all[index];
         if one.farewell.contains(&ticket) {
@@ -260,6 +275,7 @@ impl Clients {
             _ => Outcome::Reply(Reply::from_bytes(&reply).map_err(|error| error.to_string())?),
         };
         self.all[index].workload.learned(&call.action, &outcome);
+        reached(&outcome).iter().for_each(|what| coverage.mark(*what));
         self.history.respond(call.id, now, outcome);
         Ok(())
     }
@@ -299,6 +315,18 @@ impl Clients {
         let farewells = self.all.iter().filter(|one| one.farewells < 2).count();
         let waits = calls > 0 || farewells > 0;
         waits.then(|| format!("{calls} calls wait, {farewells} clients have not been served again"))
+    }
+}
+
+/// What an outcome shows of copies and debts: worlds in which disks are replaced must get to all of it.
+fn reached(outcome: &Outcome) -> Option<&'static str> {
+    match outcome {
+        Outcome::Reply(Err(Error::TooFewCopies)) => Some("too few copies"),
+        Outcome::Reply(Err(Error::DiskReplaced)) => Some("disk replaced"),
+        Outcome::Reply(Ok(Success::Settled { bodies: 1.. })) => Some("debts settled"),
+        Outcome::Answer(Ok(Answer::Debts { debts, .. })) if !debts.is_empty() => Some("debts listed"),
+        Outcome::Answer(Ok(Answer::Rebuilding { disks })) if !disks.is_empty() => Some("disks to rebuild"),
+        _ => None,
     }
 }
 

@@ -39,6 +39,7 @@ impl Coverage {
         self.compared.replies += other.compared.replies;
         self.compared.reads += other.compared.reads;
         self.compared.lists += other.compared.lists;
+        self.compared.bodies += other.compared.bodies;
         self.compared.roots += other.compared.roots;
         self.compared.votes += other.compared.votes;
         self.operations += other.operations;
@@ -51,11 +52,12 @@ impl Coverage {
     pub fn report(&self) -> String {
         let compared = &self.compared;
         let mut text = format!(
-            "compared: {} log entries, {} replies, {} reads ({} of lists), {} state roots, {} votes, {} histories of keys ({} too long); {:.0} s of virtual time\n",
+            "compared: {} log entries, {} replies, {} reads ({} of lists), {} bodies, {} state roots, {} votes, {} histories of keys ({} too long); {:.0} s of virtual time\n",
             compared.entries,
             compared.replies,
             compared.reads,
             compared.lists,
+            compared.bodies,
             compared.roots,
             compared.votes,
             self.keys_judged,

@@ -1,9 +1,12 @@
 //! What must never happen, judged with eyes that no replica has: all messages, all disks, all logs.
 
+mod copies;
+
 use std::collections::BTreeMap;
 
 use protocol::catalog::{Catalog, Query, QueryReply};
 use protocol::config::Config;
+use protocol::data::placement::Layout;
 use protocol::entry::{Entry, EntryHeader};
 use protocol::message::{Body, Message, SlotState};
 use protocol::quorums::Quorums;
@@ -15,6 +18,7 @@ use protocol::wire::Wire;
 use bytes::Bytes;
 
 use crate::model::Model;
+use copies::Copies;
 
 type Life = (ReplicaId, Incarnation);
 
@@ -55,6 +59,7 @@ pub struct Compared {
     pub replies: u64,
     pub reads: u64,
     pub lists: u64,
+    pub bodies: u64,
     pub roots: u64,
     pub votes: u64,
 }
@@ -250,13 +255,15 @@ impl Oracles {
     /// code with it.
     pub fn replay(&mut self, config: &Config, catalog: Catalog) -> Result<(), String> {
         let genesis = EntryHeader::genesis(config.cluster, config.epoch);
-        let mut model = Model::new(&config.limits, catalog.limits);
+        let mut model = Model::new(&config.limits, catalog.limits, catalog.layout);
+        let mut copies = Copies::new(Layout::first(config.quorums));
         let state = State::new(catalog, MemoryTables::new(genesis), config.limits);
         let mut state = state.map_err(|fault| fault.to_string())?;
         let mut expected: BTreeMap<RequestName, Reply> = BTreeMap::new();
         self.compare_reads(&state, &model, Op::ZERO)?;
         for name in self.committed.clone() {
             let entry = self.entries.get(&name).ok_or("a committed entry has no body anywhere")?.clone();
+            copies.check(&entry, &self.replies)?;
             let replies = state.apply(&entry).map_err(|fault| fault.to_string())?;
             self.compared.entries += 1;
             if model.execute(&entry)? != replies {
@@ -275,6 +282,7 @@ impl Oracles {
             }
             self.compare_reads(&state, &model, entry.op())?;
         }
+        self.compared.bodies += copies.bodies;
         for (name, reply) in &self.replies {
             self.compared.replies += 1;
             if expected.get(name) != Some(reply) {

@@ -4,6 +4,7 @@
 //! Every value is written once in the life of a world: it says which client made it, and which of
 //! that client's values it is. So a read names the write it saw.
 
+mod copies;
 mod knowledge;
 mod options;
 mod reads;
@@ -20,7 +21,8 @@ use protocol::catalog::{
     Answer, BucketRef, Conditions, Error, ListPosition, NewBody, Operation, Query, QueryReply, Reply, Tag,
     UploadId,
 };
-use protocol::types::SessionId;
+use protocol::data::placement::Layout;
+use protocol::types::{Incarnation, REPLICAS_MAX, SessionId};
 
 use crate::history::Outcome;
 use crate::random::Random;
@@ -45,6 +47,7 @@ pub enum Action {
 
 pub struct Workload {
     options: WorkloadOptions,
+    layout: Layout,
     random: Random,
     client: u32,
     /// How many values this client has made.
@@ -53,6 +56,10 @@ pub struct Workload {
     next_upload: u64,
     /// Upload numbers of operations that have no answer yet.
     live_uploads: BTreeSet<u64>,
+    /// Whose disk is which, as this client believes.
+    incarnations: [Incarnation; REPLICAS_MAX],
+    /// And as it could know if it asked.
+    incarnations_heard: [Incarnation; REPLICAS_MAX],
     knowledge: Knowledge,
     /// What follows from what was learned.
     planned: VecDeque<Action>,
@@ -61,15 +68,18 @@ pub struct Workload {
 }
 
 impl Workload {
-    pub fn new(options: WorkloadOptions, seed: u64, client: usize) -> Workload {
+    pub fn new(options: WorkloadOptions, layout: Layout, seed: u64, client: usize) -> Workload {
         Workload {
             options,
+            layout,
             random: Random::branch(seed, &format!("workload {client}")),
             client: u32::try_from(client).expect("a world has few clients"),
             values: 0,
             session: SessionId::ZERO,
             next_upload: 1,
             live_uploads: BTreeSet::new(),
+            incarnations: [Incarnation::ZERO; REPLICAS_MAX],
+            incarnations_heard: [Incarnation::ZERO; REPLICAS_MAX],
             knowledge: Knowledge::default(),
             planned: VecDeque::new(),
             clearing: None,
@@ -136,6 +146,8 @@ impl Workload {
         match reply {
             Ok(success) => self.knowledge.wrote(operation, success),
             Err(Error::NoSuchBucket) => self.plan_bucket(),
+            Err(Error::TooFewCopies) => self.plan_more_copies(operation),
+            Err(Error::DiskReplaced) => self.incarnations = self.incarnations_heard,
             Err(Error::NoSuchUpload) => {
                 if let Operation::PutPart { upload, .. } | Operation::CopyPart { upload, .. } = operation {
                     self.knowledge.uploads.retain(|known| known.id != *upload);
@@ -165,25 +177,34 @@ impl Workload {
                     self.plan(Action::Write { operation: Operation::Collect { retired, condemned } });
                 }
             }
+            (_, Answer::Debts { debts, .. }) => {
+                self.plan_next_page(query, answer);
+                self.plan_settling(debts);
+            }
+            (_, Answer::Rebuilding { disks }) => self.plan_rebuilt(disks),
             (Query::ListObjects { bucket, .. }, _) if self.clearing.as_ref() == Some(&bucket.name) => {
                 self.plan_deletes(&bucket.name, &knowledge::keys(answer));
             }
             (Query::ListUploads { bucket, .. }, _) if self.clearing.as_ref() == Some(&bucket.name) => {
                 self.plan_end(&bucket.name, knowledge::uploads(answer));
             }
-            _ => {
-                if let Some(query) = knowledge::next_page(query, answer) {
-                    self.plan(Action::Read { query });
-                }
-            }
+            _ => self.plan_next_page(query, answer),
         }
     }
 
-    /// Plans that grow faster than they are carried out are dropped.
-    fn plan(&mut self, action: Action) {
-        if self.planned.len() < 16 {
+    fn plan_next_page(&mut self, query: &Query, answer: &Answer) {
+        if let Some(query) = knowledge::next_page(query, answer) {
+            self.plan(Action::Read { query });
+        }
+    }
+
+    /// Plans that grow faster than they are carried out are dropped. Tells whether this one was kept.
+    fn plan(&mut self, action: Action) -> bool {
+        let kept = self.planned.len() < 16;
+        if kept {
             self.planned.push_back(action);
         }
+        kept
     }
 
     /// Makes a bucket that was missed, unless that is planned already.
@@ -200,7 +221,11 @@ impl Workload {
     /// write in between: then it stays.
     fn clear_bucket(&mut self) -> Action {
         let bucket = self.bucket();
-        self.planned.clear();
+        for dropped in std::mem::take(&mut self.planned) {
+            if let Action::Write { operation } = dropped {
+                upload_number(&operation).iter().for_each(|upload| drop(self.live_uploads.remove(upload)));
+            }
+        }
         self.clearing = Some(bucket.name.clone());
         let (prefix, delimiter, after) = (Bytes::new(), Bytes::new(), ListPosition::Start);
         Action::Read { query: Query::ListObjects { bucket, prefix, delimiter, after, limit: u32::MAX } }
@@ -260,12 +285,9 @@ impl Workload {
 
 /// The upload number of the body that an operation brings.
 fn upload_number(operation: &Operation) -> Option<u64> {
-    match operation {
-        Operation::PutObject { body, .. } | Operation::PutPart { body, .. } => match body {
-            NewBody::Inline { .. } => None,
-            NewBody::Chunked { upload, .. } => Some(*upload),
-        },
-        _ => None,
+    match operation.new_body() {
+        Some(NewBody::Chunked { upload, .. }) => Some(*upload),
+        Some(NewBody::Inline { .. }) | None => None,
     }
 }
 

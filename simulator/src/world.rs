@@ -200,7 +200,7 @@ impl World {
     }
 
     pub fn catalog(&self) -> Catalog {
-        crate::client::catalog()
+        crate::client::catalog(self.options.config.quorums)
     }
 
     pub fn fail(&self, what: String) -> Failure {
@@ -267,6 +267,11 @@ impl World {
     }
 
     fn client_step(&mut self, client: usize) {
+        let cores = self.machines.iter().filter_map(|machine| machine.process.as_ref());
+        let newest = cores.map(|process| process.core.state()).max_by_key(|state| state.applied().op);
+        if let Some(incarnations) = newest.map(|state| state.incarnations()) {
+            self.clients.hear_of_disks(client, &incarnations);
+        }
         let sends = self.clients.step(client, self.now, &mut self.coverage);
         for (to, message) in sends {
             self.send(to, &message);

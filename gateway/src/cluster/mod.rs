@@ -10,19 +10,21 @@
 //!
 //! A request that has begun is never cancelled because its caller went away: it belongs to the task.
 //!
-//! In reading order: how replicas are reached (`link`), what can go wrong (`error`), the task that
+//! In reading order: how replicas are reached (`link`, `quic`), what can go wrong (`error`), the task that
 //! holds the session (`session`), bodies on their way in (`upload`) and out (`reader`), and the calls
 //! that both make (`calls`).
 
 mod calls;
 mod error;
 mod link;
+mod quic;
 mod reader;
 mod session;
 mod upload;
 
 pub use error::ClusterError;
 pub use link::{Link, Unreachable};
+pub use quic::QuicLink;
 pub use reader::{Reader, Record};
-pub use session::{Cluster, ClusterOptions};
+pub use session::{Cluster, ClusterOptions, WeakCluster};
 pub use upload::{CHUNK_SIZE, Upload, chunk_size_for};

@@ -3,9 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use protocol::catalog::{
-    Answer, BucketRef, Error, Object, Piece, PieceSelection, PieceStart, Query,
-};
+use protocol::catalog::{Answer, BucketRef, Error, Object, Piece, PieceSelection, PieceStart, Query};
 use protocol::data::fence::ReadTicket;
 use protocol::data::get::{Get, GetFailure, GetOutput, GetSettings};
 use protocol::types::Op;
@@ -53,8 +51,7 @@ impl<L: Link> Cluster<L> {
         let ticket = self.begin_read().await?;
         let end = EndRead { ender: self.ender(), ticket };
         let selection = PieceSelection { from, limit: PIECES };
-        let query =
-            Query::GetObject { bucket: bucket.clone(), key: key.clone(), pieces: Some(selection) };
+        let query = Query::GetObject { bucket: bucket.clone(), key: key.clone(), pieces: Some(selection) };
         let (op, answer) = self.read(&query).await?;
         self.on_record(ticket, op).await;
         Ok(match answer {
@@ -83,7 +80,19 @@ impl<L: Link> Record<L> {
         let get = Get::new(cluster.layout(), pieces, range, nearest, settings, seed, clock.now())
             .map_err(|error| ClusterError::Lost(format!("a piece of the object ({error:?})")))?;
         let calls = Calls::new(cluster.clone());
-        Ok(Reader { get, calls, clock, object, bucket, key, cluster, more, next_piece, failed: None, _end: end })
+        Ok(Reader {
+            get,
+            calls,
+            clock,
+            object,
+            bucket,
+            key,
+            cluster,
+            more,
+            next_piece,
+            failed: None,
+            _end: end,
+        })
     }
 }
 
@@ -174,7 +183,9 @@ impl<L: Link> Reader<L> {
         };
         let query = Query::GetObject { bucket: self.bucket.clone(), key: self.key.clone(), pieces: None };
         match self.cluster.read(&query).await {
-            Ok((_, Ok(Answer::Object { object, .. }))) if object.summary.version == self.object.summary.version => {
+            Ok((_, Ok(Answer::Object { object, .. })))
+                if object.summary.version == self.object.summary.version =>
+            {
                 tracing::error!(?chunk, "a chunk of a live object is on no disk");
                 ClusterError::Lost(format!("{chunk:?}"))
             }

@@ -1,17 +1,17 @@
 //! The task that holds the session: one `protocol::client` for all callers of this process.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use protocol::catalog::BodyId;
 use protocol::catalog::{Operation, Query, QueryReply, Reply};
 use protocol::client::{Client, ClientError, ClientSettings, Failure, Output, Ticket};
 use protocol::data::fence::{Fence, ReadTicket};
 use protocol::data::placement::Layout;
-use protocol::catalog::BodyId;
 use protocol::message::Message;
-use protocol::types::{ClientId, ClusterId, Epoch, Op, SessionId, Tick, Timestamp};
+use protocol::types::{ClientId, ClusterId, Epoch, Op, ReplicaId, SessionId, Tick, Timestamp};
 use protocol::wire::Wire;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -47,6 +47,17 @@ pub struct Cluster<L> {
 impl<L> Clone for Cluster<L> {
     fn clone(&self) -> Cluster<L> {
         Cluster { shared: self.shared.clone() }
+    }
+}
+
+/// Does not keep the client alive.
+pub struct WeakCluster<L> {
+    shared: Weak<Shared<L>>,
+}
+
+impl<L> WeakCluster<L> {
+    pub fn upgrade(&self) -> Option<Cluster<L>> {
+        self.shared.upgrade().map(|shared| Cluster { shared })
     }
 }
 
@@ -117,8 +128,17 @@ impl<L: Link> Cluster<L> {
         let _ = self.shared.messages.try_send(message);
     }
 
+    pub fn downgrade(&self) -> WeakCluster<L> {
+        WeakCluster { shared: Arc::downgrade(&self.shared) }
+    }
+
     pub fn link(&self) -> &L {
         &self.shared.link
+    }
+
+    pub fn replicas(&self) -> impl Iterator<Item = ReplicaId> + use<L> {
+        let count = u8::try_from(self.shared.layout.quorums.replica_count);
+        (0..count.expect("there are at most seven replicas")).map(ReplicaId::new)
     }
 
     pub fn layout(&self) -> Layout {
@@ -137,7 +157,8 @@ impl<L: Link> Cluster<L> {
     pub async fn read(&self, query: &Query) -> Result<At<QueryReply>, ClusterError> {
         let query = query.to_bytes();
         let (op, reply) = self.command(|answer| Command::Query { query, answer }).await?;
-        let reply = QueryReply::from_bytes(&reply).map_err(|error| ClusterError::Invalid(error.to_string()))?;
+        let reply =
+            QueryReply::from_bytes(&reply).map_err(|error| ClusterError::Invalid(error.to_string()))?;
         Ok((op, reply))
     }
 
@@ -235,7 +256,7 @@ impl Task {
         mut self,
         mut commands: mpsc::Receiver<Command>,
         mut messages: mpsc::Receiver<Message>,
-        send: impl Fn(protocol::types::ReplicaId, Message),
+        send: impl Fn(ReplicaId, Message),
     ) {
         loop {
             if self.perform(&send) {
@@ -328,7 +349,7 @@ impl Task {
     }
 
     /// True when the client has closed.
-    fn perform(&mut self, send: &impl Fn(protocol::types::ReplicaId, Message)) -> bool {
+    fn perform(&mut self, send: &impl Fn(ReplicaId, Message)) -> bool {
         while let Some(output) = self.client.next_output() {
             match output {
                 Output::Send { to, message } => send(to, message),

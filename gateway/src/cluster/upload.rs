@@ -136,6 +136,7 @@ impl<L: Link> Task<L> {
                 failed = Some(failure);
             }
             let wants_more = self.put.wants_more() || failed.is_some();
+            let wake = self.wake_at();
             tokio::select! {
                 step = steps.recv(), if wants_more => match step {
                     // The caller went away.
@@ -154,7 +155,7 @@ impl<L: Link> Task<L> {
                     }
                 },
                 answered = self.calls.next() => self.on_answered(answered),
-                () = sleep_until(self.wake_at()) => self.put.on_tick(self.clock.now()),
+                () = sleep_until(wake) => self.put.on_tick(self.clock.now()),
             }
         }
     }

@@ -56,16 +56,21 @@ impl<T> Inbox<T> {
 
     /// Something arrived that takes about `bytes` of memory. False if there is no room for it.
     pub fn offer(&self, what: T, bytes: usize) -> bool {
+        self.try_offer(what, bytes).is_ok()
+    }
+
+    /// Like `offer`, but what is refused comes back.
+    pub fn try_offer(&self, what: T, bytes: usize) -> Result<(), T> {
         let mut state = self.lock();
         let full = state.messages.len() >= self.messages_max || state.bytes + bytes > self.bytes_max;
         if state.closed || (full && !state.messages.is_empty()) {
             state.refused += 1;
-            return false;
+            return Err(what);
         }
         state.bytes += bytes;
         state.messages.push_back((what, bytes));
         self.arrived.notify_one();
-        true
+        Ok(())
     }
 
     /// Takes everything there is, completions first; waits until `deadline` if there is nothing.

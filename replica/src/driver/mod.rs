@@ -32,7 +32,7 @@ use protocol::types::Peer;
 
 pub use core_thread::{Asked, Ended, LocalAnswer};
 pub use inbox::Inbox;
-pub use open::{Core, OpenOptions, OpenReplica, StartError, format, format_replacement, open};
+pub use open::{Core, OpenOptions, OpenReplica, StartError, format, format_replacement, open, past};
 pub use vitals::{CoreVitals, Durations, Gauge, Vitals};
 
 use crate::storage::disk::Disk;
@@ -114,6 +114,11 @@ impl DriverHandle {
     /// Hands the primary's role to another, if this replica has it.
     pub fn resign(&self) {
         self.inbox.complete(Input::Resign);
+    }
+
+    /// Something else of this replica can no longer be relied on: it ends as if its own disk had failed.
+    pub fn fail(&self, what: &'static str, error: io::Error) {
+        self.inbox.complete(Input::StorageFailed { what, error });
     }
 
     /// Ends the core at once. What it has promised is on the disk already.

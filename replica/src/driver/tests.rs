@@ -9,6 +9,9 @@ use bytes::Bytes;
 use protocol::catalog::{BucketRef, Catalog, CatalogLimits, Conditions, ETag, NewBody, Operation, Query};
 use protocol::client::{Client, ClientSettings, Output, Ticket};
 use protocol::config::{Config, Limits, Timeouts};
+use protocol::data::message::Past;
+use protocol::data::placement::Layout;
+use protocol::data::receipt::ReceiptKey;
 use protocol::message::Message;
 use protocol::quorums::Quorums;
 use protocol::types::{ClientId, ClusterId, Epoch, Nonce, Peer, ReplicaId, Timestamp};
@@ -17,6 +20,11 @@ use protocol::wire::Wire;
 
 use super::*;
 use crate::storage::disk::RealDisk;
+
+fn catalog() -> Catalog {
+    let layout = Layout::first(Quorums::of(3));
+    Catalog::new(CatalogLimits::standard(), layout, ReceiptKey::new([1; 32]))
+}
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -85,7 +93,7 @@ impl Cluster {
 
     fn start(&mut self, replica: ReplicaId) {
         let options = OpenOptions { segment_size: 2 << 20, ..OpenOptions::standard() };
-        let catalog = Catalog::new(CatalogLimits::standard());
+        let catalog = catalog();
         let seed = u64::from(replica.get());
         let open = open(&self.disk(replica), &self.config(replica), catalog, options, seed).unwrap();
         let switch = self.switch.clone();
@@ -287,13 +295,7 @@ fn a_replica_with_a_new_disk_is_readmitted_and_holds_everything() {
     cluster.stop(lost);
     std::fs::remove_dir_all(cluster.path(lost)).unwrap();
     assert!(matches!(
-        open(
-            &cluster.disk(lost),
-            &cluster.config(lost),
-            Catalog::new(CatalogLimits::standard()),
-            OpenOptions::standard(),
-            1
-        ),
+        open(&cluster.disk(lost), &cluster.config(lost), catalog(), OpenOptions::standard(), 1),
         Err(StartError::NotFormatted)
     ));
     format_replacement(&cluster.disk(lost), &cluster.config(lost), Nonce::new(77)).unwrap();
@@ -305,6 +307,27 @@ fn a_replica_with_a_new_disk_is_readmitted_and_holds_everything() {
     });
     client.put("afterwards");
     cluster.waits_until_all_agree();
+}
+
+#[test]
+fn a_disk_tells_what_it_has_been_through() {
+    let mut cluster = Cluster::of(1, "past");
+    let id = ReplicaId::new(0);
+    let config = cluster.config(id);
+    cluster.primary();
+    cluster.stop(id);
+    assert_eq!(past(&cluster.disk(id), &config).unwrap(), Past::Started);
+
+    std::fs::remove_dir_all(cluster.path(id)).unwrap();
+    assert_eq!(past(&cluster.disk(id), &config).unwrap(), Past::Blank);
+    format(&cluster.disk(id), &config).unwrap();
+    assert_eq!(past(&cluster.disk(id), &config).unwrap(), Past::Formatted);
+    let other = Config { cluster: ClusterId::new(8), ..config.clone() };
+    assert!(matches!(past(&cluster.disk(id), &other), Err(StartError::Foreign(_))));
+
+    std::fs::remove_dir_all(cluster.path(id)).unwrap();
+    format_replacement(&cluster.disk(id), &config, Nonce::new(77)).unwrap();
+    assert_eq!(past(&cluster.disk(id), &config).unwrap(), Past::Started);
 }
 
 #[test]

@@ -4,7 +4,9 @@
 //! Any error of a write or a sync ends the process: the caller must not call again, but restart and
 //! read what is truly there. Damage found while reading is reported, not an error of this kind.
 
+pub mod chunks;
 pub mod disk;
+pub mod expected_panic;
 pub mod superblock;
 pub mod tables;
 pub mod wal;

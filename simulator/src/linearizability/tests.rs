@@ -6,12 +6,14 @@ use protocol::catalog::{
     ListedPart, NewBody, Object, ObjectSummary, Operation, Query, QueryReply, Reply, SourceConditions,
     Success, UploadId,
 };
+use protocol::data::placement::Layout;
+use protocol::quorums::Quorums;
 use protocol::state::SessionFacts;
-use protocol::types::{Op, SessionId, Timestamp};
+use protocol::types::{Incarnation, Op, REPLICAS_MAX, SessionId, Timestamp};
 
 use super::*;
 use crate::history::{History, Outcome};
-use crate::model::{CatalogModel, Live, Place};
+use crate::model::{CatalogModel, Live, Moment, Place};
 use crate::random::Random;
 use crate::workload::{Workload, WorkloadOptions};
 
@@ -474,12 +476,14 @@ fn simulate(seed: u64, steps: u64, calls: Calls) -> Story {
     let mut random = Random::branch(seed, "store");
     let mut options = WorkloadOptions::draw(&mut random, limits);
     options.key_count = options.key_count.min(12);
-    let mut store = CatalogModel::new(limits);
+    let layout = Layout::first(Quorums::of(3));
+    let mut store = CatalogModel::new(limits, layout);
+    let disks = [Incarnation::ZERO; REPLICAS_MAX];
     let session = SessionId::new(1);
     let facts = SessionFacts { oldest_live_upload: 0, oldest_read: Op::ZERO };
     let live = Live::from([(session, facts)]);
     let mut clients: Vec<Workload> =
-        (0..4).map(|client| Workload::new(options.clone(), seed, client)).collect();
+        (0..4).map(|client| Workload::new(options.clone(), layout, seed, client)).collect();
     let mut free_at = [0; 4];
     let mut story = Story::default();
     for op in 1..=steps {
@@ -503,6 +507,7 @@ fn simulate(seed: u64, steps: u64, calls: Calls) -> Story {
                     timestamp: Timestamp::new(decided),
                     session,
                     live: &live,
+                    disks: &disks,
                 };
                 // Some are lost on the way there, some on the way back.
                 if lost {
@@ -514,7 +519,10 @@ fn simulate(seed: u64, steps: u64, calls: Calls) -> Story {
                 }
                 Outcome::Reply(store.apply(&place, operation))
             }
-            Action::Read { query } => Outcome::Answer(store.answer(Op::new(op), &live, query)),
+            Action::Read { query } => {
+                let moment = Moment { applied: Op::new(op), live: &live, disks: &disks };
+                Outcome::Answer(store.answer(&moment, query))
+            }
             Action::Pause { .. } | Action::Keepalive => continue,
         };
         clients[client].learned(&action, &outcome);

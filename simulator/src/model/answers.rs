@@ -6,10 +6,9 @@ use protocol::catalog::{
     NamedBody, Piece, PieceSelection, PieceSource, PieceStart, Query, QueryReply, Upload, UploadEntry,
     UploadId,
 };
-use protocol::types::Op;
 
 use super::bodies::is_read_by_nobody;
-use super::{Bucket, CatalogModel, Composition, Content, Live, Object, Run};
+use super::{Bucket, CatalogModel, Composition, Content, Live, Moment, Object, Run};
 
 /// The same query for a shorter page.
 pub(super) fn limited(query: &Query, count: usize) -> Query {
@@ -21,7 +20,8 @@ pub(super) fn limited(query: &Query, count: usize) -> Query {
         | Query::ListParts { limit, .. }
         | Query::ListUploads { limit, .. }
         | Query::ListAccessKeys { limit, .. }
-        | Query::ListBodies { limit, .. } => *limit = count,
+        | Query::ListBodies { limit, .. }
+        | Query::ListDebts { limit, .. } => *limit = count,
         Query::GetObject { pieces: Some(selection), .. } | Query::GetPieces { selection, .. } => {
             selection.limit = count;
         }
@@ -29,13 +29,16 @@ pub(super) fn limited(query: &Query, count: usize) -> Query {
         | Query::GetObject { pieces: None, .. }
         | Query::GetAccessKey { .. }
         | Query::GetVerdicts { .. }
+        | Query::GetBodies { .. }
+        | Query::Rebuilding
         | Query::Collectable { .. } => {}
     }
     query
 }
 
 impl CatalogModel {
-    pub fn answer(&self, applied: Op, live: &Live, query: &Query) -> QueryReply {
+    pub fn answer(&self, moment: &Moment<'_>, query: &Query) -> QueryReply {
+        let Moment { applied, live, disks } = *moment;
         match query {
             Query::GetBucket { bucket } => {
                 let bucket = self.bucket(bucket)?.named(&bucket.name);
@@ -97,11 +100,21 @@ impl CatalogModel {
                 let (bodies, truncated) = self.page(named, *limit);
                 Ok(Answer::Bodies { bodies, truncated })
             }
+            Query::ListDebts { node, after, limit } => Ok(self.debts(*node, *after, *limit)),
+            Query::GetBodies { bodies } => {
+                let known = bodies.iter().filter_map(|id| {
+                    let body = self.bodies.get(id).filter(|body| body.retired.is_none())?;
+                    Some(NamedBody { id: *id, body: body.body.clone() })
+                });
+                let (bodies, truncated) = self.page(known, u32::MAX);
+                Ok(Answer::Bodies { bodies, truncated })
+            }
+            Query::Rebuilding => Ok(self.to_rebuild(disks)),
         }
     }
 
     /// The first entries, and whether there are more. A page that was to hold nothing lacks nothing.
-    fn page<E>(&self, mut entries: impl Iterator<Item = E>, limit: u32) -> (Vec<E>, bool) {
+    pub(super) fn page<E>(&self, mut entries: impl Iterator<Item = E>, limit: u32) -> (Vec<E>, bool) {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(self.limits.page_entries_max);
         let page: Vec<E> = entries.by_ref().take(limit).collect();
         let truncated = limit > 0 && entries.next().is_some();

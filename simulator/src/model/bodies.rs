@@ -13,7 +13,7 @@ impl CatalogModel {
     pub(super) fn claim(&mut self, place: &Place<'_>, body: &NewBody) -> Result<Run, Error> {
         match body {
             NewBody::Inline { bytes } => Ok(Run::Inline(bytes.clone())),
-            NewBody::Chunked { upload, body } => {
+            NewBody::Chunked { upload, body, layout, receipts } => {
                 let id = BodyId { session: place.session, upload: *upload };
                 if is_fenced(place.live, id) {
                     return Err(Error::UploadFenced);
@@ -21,7 +21,11 @@ impl CatalogModel {
                 if self.bodies.contains_key(&id) {
                     return Err(Error::UploadSpent);
                 }
-                self.bodies.insert(id, Body { body: body.clone(), retired: None });
+                let disks = self.disks_of(place, body, *layout, receipts)?;
+                let owing = self.owing(id, &disks);
+                let copies_min = disks.iter().map(BTreeSet::len).min().unwrap_or(0);
+                let body = Body { body: body.clone(), retired: None, owing, copies_min };
+                self.bodies.insert(id, body);
                 Ok(Run::Slice { id, offset: 0 })
             }
         }
@@ -39,6 +43,7 @@ impl CatalogModel {
         for (id, body) in &mut self.bodies {
             if body.retired.is_none() && !referenced.contains(id) {
                 body.retired = Some(op);
+                body.owing.clear();
             }
         }
     }
@@ -105,7 +110,7 @@ impl CatalogModel {
     }
 
     pub(super) fn verdict(&self, live: &Live, applied: Op, chunk: ChunkId) -> Verdict {
-        let Some(Body { body, retired }) = self.bodies.get(&chunk.body) else {
+        let Some(Body { body, retired, .. }) = self.bodies.get(&chunk.body) else {
             // The name of a session that may begin later is no proof that it has ended.
             let may_begin = chunk.body.session >= SessionId::from_register(applied.next(), 0);
             return if !may_begin && is_fenced(live, chunk.body) { Verdict::Dead } else { Verdict::Pending };

@@ -8,15 +8,19 @@ use protocol::catalog::{
 };
 use protocol::codec::Encoder;
 use protocol::config::Limits;
+use protocol::data::placement::Layout;
 use protocol::entry::{self, Entry, EntryHeader, Request};
+use protocol::quorums::Quorums;
 use protocol::state::{self, State};
 use protocol::tables::MemoryTables;
 use protocol::types::{
-    Checksum, ClientId, ClusterId, Epoch, Op, RELEASE, RequestNumber, SessionId, Timestamp, View,
+    Checksum, ClientId, ClusterId, Epoch, Incarnation, Nonce, Op, RELEASE, ReplicaId, RequestNumber,
+    SessionId, Timestamp, View,
 };
 use protocol::wire::Wire;
 
 use super::Model;
+use crate::client::RECEIPT_KEY;
 use crate::history::Outcome;
 use crate::random::Random;
 use crate::workload::{Action, Workload, WorkloadOptions};
@@ -39,6 +43,7 @@ struct Pair {
     clients: Vec<Client>,
     /// Requests that were made before: some come again.
     past: Vec<Request>,
+    rejoins: u128,
     seen: Seen,
     /// Pages may end before their limit, because they have become large.
     pages_end_early: bool,
@@ -67,20 +72,24 @@ impl Pair {
     fn new(seed: u64, limits: Limits, options: &WorkloadOptions, client_count: usize) -> Pair {
         let genesis = EntryHeader::genesis(ClusterId::new(1), Epoch::new(1));
         let tables = MemoryTables::new(genesis.clone());
+        let mut random = Random::branch(seed, "pair");
+        let layout = Layout::first(Quorums::of(*random.pick(&[1, 2, 3, 5, 5, 7])));
+        let catalog = Catalog::new(options.limits, layout, RECEIPT_KEY);
         let client = |index: usize| Client {
             id: ClientId::new(index as u128 + 1),
-            workload: Workload::new(options.clone(), seed, index),
+            workload: Workload::new(options.clone(), layout, seed, index),
             session: SessionId::ZERO,
             next: RequestNumber::new(1),
             oldest_read: Op::ZERO,
         };
         Pair {
-            random: Random::branch(seed, "pair"),
-            state: State::new(Catalog::new(options.limits), tables, limits).unwrap(),
-            model: Model::new(&limits, options.limits),
+            random,
+            state: State::new(catalog, tables, limits).unwrap(),
+            model: Model::new(&limits, options.limits, layout),
             head: genesis,
             clients: (0..client_count).map(client).collect(),
             past: Vec::new(),
+            rejoins: 0,
             seen: Seen::default(),
             pages_end_early: options.limits.page_bytes_max < 10_000,
             short_pages: 0,
@@ -92,6 +101,12 @@ impl Pair {
         let mut body = Encoder::new();
         requests.iter().for_each(|request| request.encode(&mut body));
         let body = Bytes::from(body.finish());
+        let mut incarnations = self.head.incarnations;
+        for request in requests {
+            if let entry::Operation::Rejoin { replica, .. } = request.operation {
+                incarnations[replica.index()] = Incarnation::from_rejoin(self.head.op.next());
+            }
+        }
         let pause = *self.random.pick(&[10, 1_000, 600_000, 3_000_000]);
         let header = EntryHeader {
             cluster: self.head.cluster,
@@ -101,7 +116,7 @@ impl Pair {
             op: self.head.op.next(),
             parent: self.head.name(),
             timestamp: self.head.timestamp.plus(u64::from(self.head.request_count) + pause),
-            incarnations: self.head.incarnations,
+            incarnations,
             request_count: u32::try_from(requests.len()).unwrap(),
             body_size: u32::try_from(body.len()).unwrap(),
             body_checksum: Checksum::of(&body),
@@ -159,13 +174,22 @@ impl Pair {
                 batch.push((again, None));
             }
         }
+        if self.random.percent(2) {
+            let at = self.random.index(batch.len() + 1);
+            batch.insert(at, (self.rejoin(), None));
+        }
         if batch.is_empty() {
             return;
         }
         let requests: Vec<Request> = batch.iter().map(|(request, _)| request.clone()).collect();
         let replies = self.entry(&requests);
+        let disks = self.head.incarnations;
+        self.clients.iter_mut().for_each(|client| client.workload.hear_of_disks(&disks));
         for ((request, action), reply) in batch.into_iter().zip(replies) {
             self.learn(&request, action, &reply);
+            if matches!(request.operation, entry::Operation::Rejoin { .. }) {
+                continue;
+            }
             if self.past.len() > 40 {
                 let forgotten = self.random.index(self.past.len());
                 self.past.swap_remove(forgotten);
@@ -220,6 +244,9 @@ impl Pair {
                 if let Ok(Success::Collected { parts: 1.., .. }) = reply {
                     self.seen.note("TakenApart");
                 }
+                if let Ok(Success::Settled { bodies: 1.. }) = reply {
+                    self.seen.note("SettledSome");
+                }
                 if let Some((_, action)) = action {
                     client.workload.learned(&action, &Outcome::Reply(reply));
                 }
@@ -242,6 +269,20 @@ impl Pair {
         (!self.past.is_empty() && self.random.percent(10)).then(|| self.random.pick(&self.past).clone())
     }
 
+    /// Somebody's disk is replaced, as the primary would have it.
+    fn rejoin(&mut self) -> Request {
+        self.rejoins += 1;
+        let replica = ReplicaId::new(u8::try_from(self.random.below(7)).unwrap());
+        Request {
+            client: ClientId::new(1_000),
+            session: SessionId::ZERO,
+            number: RequestNumber::ZERO,
+            answered_below: RequestNumber::ZERO,
+            deadline: Timestamp::new(u64::MAX),
+            operation: entry::Operation::Rejoin { replica, nonce: Nonce::new(self.rejoins) },
+        }
+    }
+
     fn query(&mut self, client: usize, action: &Action, query: &Query) {
         let bytes = self.state.query(&query.to_bytes()).unwrap().unwrap();
         let answer = QueryReply::from_bytes(&bytes).unwrap();
@@ -258,6 +299,16 @@ impl Pair {
         }
         if let Ok(Answer::Verdicts { verdicts, .. }) = &answer {
             verdicts.iter().for_each(|verdict| self.seen.note(verdict));
+        }
+        match &answer {
+            Ok(Answer::Debts { debts, .. }) if !debts.is_empty() => self.seen.note("SomeDebts"),
+            Ok(Answer::Bodies { bodies, .. })
+                if !bodies.is_empty() && matches!(query, Query::GetBodies { .. }) =>
+            {
+                self.seen.note("BodiesByName");
+            }
+            Ok(Answer::Rebuilding { disks }) if !disks.is_empty() => self.seen.note("SomeDisks"),
+            _ => {}
         }
         let read_to = self.head.op;
         let client = &mut self.clients[client];
@@ -301,7 +352,7 @@ fn limits(sessions_max: usize) -> Limits {
 fn the_model_and_the_catalog_tell_the_same_story() {
     let options = WorkloadOptions::everything(small());
     let mut pair = Pair::new(1, limits(16), &options, 4);
-    for _ in 0..4_000 {
+    for _ in 0..5_000 {
         pair.step();
     }
     // Whatever a client can see must have been seen, or the story says nothing about it.
@@ -331,6 +382,14 @@ fn the_model_and_the_catalog_tell_the_same_story() {
         "NoSuchAccessKey",
         "UploadFenced",
         "UploadSpent",
+        "TooFewCopies",
+        "WrongLayout",
+        "DiskReplaced",
+        "SettledSome",
+        "Rebuilt",
+        "SomeDebts",
+        "SomeDisks",
+        "BodiesByName",
         "Bucket",
         "Buckets",
         "Object",

@@ -116,6 +116,9 @@ impl Knowledge {
                     known.parts.extend(parts.iter().map(|part| (part.number, (part.digest, part.size))));
                 }
             }
+            (_, Answer::Debts { debts, .. }) => {
+                debts.iter().take(REMEMBERED_MAX / 4).for_each(|debt| remember(&mut self.bodies, debt.id));
+            }
             _ => {}
         }
     }
@@ -160,6 +163,7 @@ pub(super) fn next_page(query: &Query, answer: &Answer) -> Option<Query> {
         (Query::ListBodies { after, .. }, Answer::Bodies { bodies, truncated: true }) => {
             *after = Some(bodies.last()?.id);
         }
+        (Query::ListDebts { after, .. }, Answer::Debts { next: Some(next), .. }) => *after = Some(*next),
         _ => return None,
     }
     Some(query)

@@ -38,6 +38,10 @@ pub enum Kind {
     DeleteAccessKey,
     /// Asks what can be collected, and collects it.
     Collect,
+    /// In a replica's name: it holds what it owed.
+    Settle,
+    /// In a replica's name: its new disk holds all that the old one held.
+    Rebuilt,
 
     Get,
     Head,
@@ -51,6 +55,9 @@ pub enum Kind {
     ListAccessKeys,
     Verdicts,
     ListBodies,
+    ListDebts,
+    GetBodies,
+    Rebuilding,
 
     Keepalive,
     Pause,
@@ -58,7 +65,7 @@ pub enum Kind {
 
 impl Kind {
     /// With how often each is done where it is done at all.
-    const WEIGHTS: [(Kind, u64); 40] = [
+    const WEIGHTS: [(Kind, u64); 45] = [
         (Kind::PutInline, 20),
         (Kind::PutChunked, 12),
         (Kind::PutLate, 2),
@@ -85,6 +92,8 @@ impl Kind {
         (Kind::PutAccessKey, 1),
         (Kind::DeleteAccessKey, 1),
         (Kind::Collect, 3),
+        (Kind::Settle, 2),
+        (Kind::Rebuilt, 1),
         (Kind::Get, 20),
         (Kind::Head, 8),
         (Kind::GetPieces, 3),
@@ -97,6 +106,9 @@ impl Kind {
         (Kind::ListAccessKeys, 1),
         (Kind::Verdicts, 3),
         (Kind::ListBodies, 1),
+        (Kind::ListDebts, 4),
+        (Kind::GetBodies, 1),
+        (Kind::Rebuilding, 2),
         (Kind::Keepalive, 5),
         (Kind::Pause, 1),
     ];

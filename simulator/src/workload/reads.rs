@@ -1,8 +1,7 @@
 //! Queries.
 
 use bytes::Bytes;
-use protocol::catalog::{BodyId, ListPosition, PieceSelection, PieceStart, Query};
-use protocol::types::SessionId;
+use protocol::catalog::{ListPosition, PieceSelection, PieceStart, Query};
 
 use super::{Kind, Workload};
 
@@ -59,6 +58,9 @@ impl Workload {
             }
             Kind::Verdicts => self.verdicts(),
             Kind::ListBodies => Query::ListBodies { after: None, limit: self.limit() },
+            Kind::ListDebts => self.list_debts(),
+            Kind::GetBodies => Query::GetBodies { bodies: self.some_bodies() },
+            Kind::Rebuilding => Query::Rebuilding,
             _ => return None,
         })
     }
@@ -97,12 +99,8 @@ impl Workload {
 
     /// About chunks that somebody read, own ones, and ones that may not exist.
     fn verdicts(&mut self) -> Query {
-        let mut bodies: Vec<BodyId> = self.knowledge.bodies.clone();
-        for _ in 0..4 {
-            bodies.push(BodyId { session: self.session, upload: self.random.below(self.next_upload + 1) });
-        }
-        bodies.push(BodyId { session: SessionId::new(self.random.below(100_000)), upload: 1 });
-        let chunks = bodies
+        let chunks = self
+            .some_bodies()
             .iter()
             .map(|body| body.chunk(u32::try_from(self.random.below(3)).expect("it is below 3")))
             .collect();

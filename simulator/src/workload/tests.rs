@@ -1,11 +1,12 @@
 //! Workloads before a store that is always there.
 
 use protocol::catalog::{CatalogLimits, Success};
+use protocol::quorums::Quorums;
 use protocol::state::SessionFacts;
 use protocol::types::{Op, Timestamp};
 
 use super::*;
-use crate::model::{CatalogModel, Live, Place};
+use crate::model::{CatalogModel, Live, Moment, Place};
 
 const SESSION: SessionId = SessionId::new(9);
 
@@ -13,11 +14,16 @@ fn limits() -> CatalogLimits {
     CatalogLimits { inline_bytes_max: 64, part_bytes_min: 5, ..CatalogLimits::standard() }
 }
 
+fn layout() -> Layout {
+    Layout::first(Quorums::of(5))
+}
+
 /// What the clients did and were told, one thing after the other.
 fn run(options: &WorkloadOptions, seed: u64, clients: usize, steps: u64) -> Vec<(Action, Option<Outcome>)> {
-    let mut store = CatalogModel::new(limits());
+    let mut store = CatalogModel::new(limits(), layout());
+    let disks = [Incarnation::ZERO; REPLICAS_MAX];
     let mut workloads: Vec<Workload> =
-        (0..clients).map(|client| Workload::new(options.clone(), seed, client)).collect();
+        (0..clients).map(|client| Workload::new(options.clone(), layout(), seed, client)).collect();
     workloads.iter_mut().for_each(|workload| workload.set_session(SESSION));
     let mut facts = SessionFacts { oldest_live_upload: 0, oldest_read: Op::ZERO };
     let mut told = Vec::new();
@@ -29,13 +35,14 @@ fn run(options: &WorkloadOptions, seed: u64, clients: usize, steps: u64) -> Vec<
         let outcome = match &action {
             Action::Write { operation } => {
                 let timestamp = Timestamp::new(op.get() * 1_000_000);
-                let place = Place { op, index: 0, timestamp, session: SESSION, live: &live };
+                let place = Place { op, index: 0, timestamp, session: SESSION, live: &live, disks: &disks };
                 assert_eq!(operation.check(&limits()), Ok(()), "{operation:?}");
                 Some(Outcome::Reply(store.apply(&place, operation)))
             }
             Action::Read { query } => {
                 assert_eq!(query.check(), Ok(()), "{query:?}");
-                Some(Outcome::Answer(store.answer(op, &live, query)))
+                let moment = Moment { applied: op, live: &live, disks: &disks };
+                Some(Outcome::Answer(store.answer(&moment, query)))
             }
             Action::Keepalive => {
                 if clients == 1 {
@@ -70,7 +77,11 @@ fn the_same_seed_wants_the_same_things() {
 #[test]
 fn no_value_is_written_twice() {
     let mut seen = BTreeSet::new();
-    for (action, _) in run(&everything(), 1, 3, 3_000) {
+    for (action, outcome) in run(&everything(), 1, 3, 3_000) {
+        // What is refused for lack of copies is tried again.
+        if outcome == Some(Outcome::Reply(Err(Error::TooFewCopies))) {
+            continue;
+        }
         let digest = match action {
             Action::Write { operation: Operation::PutObject { etag, .. } } => etag.digest,
             Action::Write { operation: Operation::PutPart { digest, .. } } => digest,
@@ -110,7 +121,7 @@ fn a_client_carries_out_its_plans() {
 #[test]
 fn an_upload_number_is_live_until_it_is_answered() {
     let only_chunks = WorkloadOptions { weights: vec![(Kind::PutChunked, 1)], ..everything() };
-    let mut workload = Workload::new(only_chunks, 1, 0);
+    let mut workload = Workload::new(only_chunks, layout(), 1, 0);
     workload.set_session(SESSION);
     assert_eq!(workload.oldest_live_upload(), 1);
 

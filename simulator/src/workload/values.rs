@@ -2,11 +2,15 @@
 
 use bytes::Bytes;
 use protocol::catalog::{
-    Checksums, ChunkedBody, Conditions, Delete, ETag, Encoding, Extent, Headers, NewBody, ObjectChecksum,
-    headers,
+    BodyId, Checksums, ChunkedBody, Conditions, Delete, ETag, Encoding, Extent, Headers, NewBody,
+    ObjectChecksum, headers,
 };
+use protocol::data::outline::ChunkRoot;
 
 use super::Workload;
+
+/// A body has so many chunks at most: each brings its receipts into the log.
+const CHUNKS_MAX: u64 = 8;
 
 /// What a value is, besides its bytes.
 pub(super) struct Value {
@@ -53,18 +57,29 @@ impl Workload {
         let upload = self.next_upload;
         self.next_upload += 1;
         self.live_uploads.insert(upload);
-        let body = self.chunked_body(digest, length);
-        NewBody::Chunked { upload, body }
+        self.chunked_as(upload, digest, length)
     }
 
-    pub(super) fn chunked_body(&mut self, digest: [u8; 16], length: u64) -> ChunkedBody {
-        // The number of chunks has 32 bits.
-        let floor = u32::try_from(length >> 24).expect("lengths are moderate") + 1;
+    pub(super) fn chunked_as(&mut self, upload: u64, digest: [u8; 16], length: u64) -> NewBody {
+        let body = self.chunked_body(digest, length);
+        let id = BodyId { session: self.session, upload };
+        let layout = self.layout.version + u32::from(self.random.percent(1));
+        let receipts = self.receipts(id, &body, layout);
+        NewBody::Chunked { upload, body, layout, receipts }
+    }
+
+    fn chunked_body(&mut self, digest: [u8; 16], length: u64) -> ChunkedBody {
+        let floor = u32::try_from(length.div_ceil(CHUNKS_MAX)).expect("lengths are moderate");
         let chunk_size = self.options.chunk_size.max(floor);
-        let mut whole = [0; 32];
-        whole[..16].copy_from_slice(&digest);
-        let mut body = ChunkedBody { length, chunk_size, extents: Vec::new(), digest: whole };
+        let mut body = ChunkedBody { length, chunk_size, extents: Vec::new(), roots: Vec::new() };
         let mut left = u32::try_from(body.chunk_count()).expect("the chunks are large enough");
+        let root = |index: u32| {
+            let mut root = [0; 32];
+            root[..16].copy_from_slice(&digest);
+            root[16..20].copy_from_slice(&index.to_be_bytes());
+            ChunkRoot(root)
+        };
+        body.roots = (0..left).map(root).collect();
         while left > 0 {
             let chunk_count = match self.random.percent(70) || body.extents.len() > 3 {
                 true => left,

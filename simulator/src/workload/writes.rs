@@ -20,10 +20,7 @@ impl Workload {
                 // Below the next number: spent, fenced, or given up and free again.
                 let upload = self.random.below(self.next_upload);
                 let length = self.chunked_length();
-                self.put(Conditions::none(), |workload, digest| NewBody::Chunked {
-                    upload,
-                    body: workload.chunked_body(digest, length),
-                })
+                self.put(Conditions::none(), |workload, digest| workload.chunked_as(upload, digest, length))
             }
             Kind::PutIfAbsent => self.put_inline(Conditions::absent()),
             Kind::PutIfMatch | Kind::PutUnlessMatch => self.put_conditional(kind),
@@ -41,6 +38,8 @@ impl Workload {
             | Kind::Abort => self.multipart(kind),
             Kind::CreateBucket | Kind::DeleteBucket | Kind::PutBucketTags => self.bucket_operation(kind),
             Kind::PutAccessKey | Kind::DeleteAccessKey => self.access_key_operation(kind),
+            Kind::Settle => self.settle(),
+            Kind::Rebuilt => self.rebuilt(),
             _ => self.put_inline(Conditions::none()),
         }
     }

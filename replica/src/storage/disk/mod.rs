@@ -7,6 +7,8 @@ mod simulated_disk;
 use std::fmt::Debug;
 use std::io;
 
+use bytes::Bytes;
+
 pub use real_disk::{RealDisk, RealFile};
 pub use simulated_disk::{Damage, DamageKind, SimulatedDisk, SimulatedFile};
 
@@ -32,6 +34,9 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
 
     /// Makes all creations and removals so far durable.
     fn sync_names(&self) -> io::Result<()>;
+
+    /// Bytes that can still be written. Others write too: a hint, not a promise.
+    fn available(&self) -> io::Result<u64>;
 }
 
 /// An open file. Clones share it.
@@ -45,6 +50,11 @@ pub trait DiskFile: Clone + Debug + Send + Sync + 'static {
     /// Fills `out`; an error if the file ends before.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
 
+    /// `size` bytes as the medium has them, around the page cache: what was just written, or is often
+    /// read, is verified where it has to survive, and nothing that is hot is pushed out for it.
+    /// `offset` is a multiple of 4 KiB.
+    fn read_direct_at(&self, offset: u64, size: usize) -> io::Result<Bytes>;
+
     /// Writes all of `data`, extending the file if needed.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
 
@@ -54,6 +64,10 @@ pub trait DiskFile: Clone + Debug + Send + Sync + 'static {
     /// Makes the file `size` zero bytes that truly take their space, so that writing them later
     /// cannot run out of it and a sync need not touch anything but data.
     fn allocate(&self, size: u64) -> io::Result<()>;
+
+    /// Gives back the space of this range, which reads as zeros from then on. Both are multiples of
+    /// 4 KiB. Where the file system cannot, the bytes stay: nobody may rely on the zeros.
+    fn punch_hole(&self, offset: u64, size: u64) -> io::Result<()>;
 
     /// Makes all writes to this file so far durable, its length included.
     fn sync(&self) -> io::Result<()>;

@@ -4,9 +4,11 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{Advice, FlockOperation};
+use bytes::Bytes;
+use rustix::fs::{Advice, FallocateFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::{Disk, DiskFile};
 
@@ -73,7 +75,7 @@ impl Disk for RealDisk {
                 // left behind: make it durable, then forget it and read the medium.
                 file.sync_data()?;
                 rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
-                Ok(Some(RealFile { file: Arc::new(file) }))
+                Ok(Some(RealFile::new(file, self.path_of(name))))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -82,7 +84,7 @@ impl Disk for RealDisk {
 
     fn create(&self, name: &str) -> io::Result<RealFile> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.path_of(name))?;
-        Ok(RealFile { file: Arc::new(file) })
+        Ok(RealFile::new(file, self.path_of(name)))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -95,11 +97,75 @@ impl Disk for RealDisk {
     fn sync_names(&self) -> io::Result<()> {
         self.directory.handle.sync_all()
     }
+
+    fn available(&self) -> io::Result<u64> {
+        let space = rustix::fs::fstatvfs(&self.directory.handle)?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
 }
 
 #[derive(Clone, Debug)]
 pub struct RealFile {
     file: Arc<File>,
+    around_cache: Arc<AroundCache>,
+}
+
+/// A second handle of the file, whose reads bypass the page cache.
+#[derive(Debug)]
+struct AroundCache {
+    path: PathBuf,
+    /// Opened when first needed. None where the file system has no such reads.
+    handle: OnceLock<Option<File>>,
+}
+
+impl RealFile {
+    fn new(file: File, path: PathBuf) -> RealFile {
+        RealFile {
+            file: Arc::new(file),
+            around_cache: Arc::new(AroundCache { path, handle: OnceLock::new() }),
+        }
+    }
+
+    /// Not every file system can read around its cache: there, what is clean is forgotten first.
+    fn read_uncached(&self, offset: u64, size: usize) -> io::Result<Bytes> {
+        let length = std::num::NonZero::new(size as u64);
+        rustix::fs::fadvise(&*self.file, offset, length, Advice::DontNeed)?;
+        let mut out = vec![0; size];
+        self.file.read_exact_at(&mut out, offset)?;
+        Ok(out.into())
+    }
+}
+
+impl AroundCache {
+    fn handle(&self) -> Option<&File> {
+        let open = || {
+            let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+            rustix::fs::open(&self.path, flags, Mode::empty()).map(File::from)
+        };
+        self.handle.get_or_init(|| open().ok()).as_ref()
+    }
+}
+
+/// What direct I/O wants its memory, offsets and sizes to be multiples of.
+const ALIGNMENT: usize = 4096;
+
+/// None if this file cannot be read so.
+fn read_around_cache(file: &File, offset: u64, size: usize) -> io::Result<Option<Bytes>> {
+    let span = size.next_multiple_of(ALIGNMENT);
+    let mut buffer = vec![0; span + ALIGNMENT];
+    let start = buffer.as_ptr().align_offset(ALIGNMENT);
+    let mut done = 0;
+    while done < size {
+        match file.read_at(&mut buffer[start + done..start + span], offset + done as u64) {
+            // The file may end within the last page, never before what was asked for.
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => done += count,
+            Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(Bytes::from(buffer).slice(start..start + size)))
 }
 
 impl DiskFile for RealFile {
@@ -109,6 +175,15 @@ impl DiskFile for RealFile {
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(out, offset)
+    }
+
+    fn read_direct_at(&self, offset: u64, size: usize) -> io::Result<Bytes> {
+        if let Some(file) = self.around_cache.handle()
+            && let Some(bytes) = read_around_cache(file, offset, size)?
+        {
+            return Ok(bytes);
+        }
+        self.read_uncached(offset, size)
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -132,6 +207,14 @@ impl DiskFile for RealFile {
             offset += step as u64;
         }
         Ok(())
+    }
+
+    fn punch_hole(&self, offset: u64, size: u64) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&*self.file, flags, offset, size) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -181,6 +264,44 @@ mod tests {
         disk.remove("a").unwrap();
         disk.remove("a").unwrap();
         assert!(disk.open("a").unwrap().is_none());
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn direct_reads_return_what_was_written_whatever_its_length_and_fail_past_the_end() {
+        let path = directory("direct");
+        let disk = RealDisk::open(&path).unwrap();
+        let file = disk.create("a").unwrap();
+        let bytes: Vec<u8> = (0..10_000_u32).map(|index| (index % 251) as u8).collect();
+        file.write_at(0, &bytes).unwrap();
+
+        assert_eq!(file.read_direct_at(0, 10_000).unwrap(), bytes);
+        assert_eq!(file.read_direct_at(4096, 5).unwrap(), bytes[4096..4101]);
+        assert_eq!(file.read_uncached(8192, 1808).unwrap(), bytes[8192..]);
+        assert!(file.read_direct_at(8192, 1809).is_err());
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_punched_hole_reads_as_zeros_and_takes_no_space() {
+        use std::os::unix::fs::MetadataExt;
+        let path = directory("hole");
+        let disk = RealDisk::open(&path).unwrap();
+        assert!(disk.available().unwrap() > 0);
+        let file = disk.create("a").unwrap();
+        file.write_at(0, &vec![7; 1 << 20]).unwrap();
+        file.sync().unwrap();
+        let blocks_before = file.file.metadata().unwrap().blocks();
+
+        file.punch_hole(4096, (1 << 20) - 8192).unwrap();
+        let mut out = [9; 8];
+        file.read_at(4092, &mut out).unwrap();
+        assert_eq!(file.len().unwrap(), 1 << 20);
+        if file.file.metadata().unwrap().blocks() < blocks_before {
+            assert_eq!(out, [7, 7, 7, 7, 0, 0, 0, 0]);
+        } else {
+            assert_eq!(out, [7; 8], "no holes here, and nothing lost");
+        }
         std::fs::remove_dir_all(&path).unwrap();
     }
 }

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use bytes::Bytes;
+
 use super::{Disk, DiskFile, SECTOR, unreadable};
 use sparse_file::{PAGE, SparseFile};
 
@@ -304,6 +306,14 @@ impl Disk for SimulatedDisk {
         world.drop_unnamed_files();
         Ok(())
     }
+
+    fn available(&self) -> io::Result<u64> {
+        let world = self.call()?;
+        match world.capacity {
+            u64::MAX => Ok(u64::MAX),
+            capacity => Ok(capacity.saturating_sub(world.used_bytes())),
+        }
+    }
 }
 
 impl SimulatedFile {
@@ -319,6 +329,13 @@ impl DiskFile for SimulatedFile {
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.named(&mut *self.disk.call()?)?.read(offset, out)
+    }
+
+    fn read_direct_at(&self, offset: u64, size: usize) -> io::Result<Bytes> {
+        assert!(offset.is_multiple_of(PAGE), "direct I/O is aligned");
+        let mut out = vec![0; size];
+        self.named(&mut *self.disk.call()?)?.read_medium(offset, &mut out)?;
+        Ok(out.into())
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -354,6 +371,13 @@ impl DiskFile for SimulatedFile {
         file.set_len(0);
         file.set_len(size);
         file.reserve(size);
+        alive_or_killed(alive)
+    }
+
+    fn punch_hole(&self, offset: u64, size: u64) -> io::Result<()> {
+        assert!(offset.is_multiple_of(PAGE) && size.is_multiple_of(PAGE), "holes are whole pages");
+        let (mut world, alive) = self.disk.call_or_last_breath()?;
+        self.named(&mut world)?.punch_hole(offset, size);
         alive_or_killed(alive)
     }
 

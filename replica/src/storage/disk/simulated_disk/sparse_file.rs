@@ -95,6 +95,38 @@ impl SparseFile {
         Ok(())
     }
 
+    /// As a read around the page cache, which writes back first what the cache has of these bytes: it
+    /// sees all but the writes that never reach the medium.
+    pub(super) fn read_medium(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.read(offset, out)?;
+        let end = offset + out.len() as u64;
+        for (page, undo) in self.undo.range(offset / PAGE..end.div_ceil(PAGE)) {
+            for sector in (0..SECTORS_PER_PAGE).filter(|sector| undo.doomed & (1 << sector) != 0) {
+                let start = page * PAGE + sector as u64 * SECTOR;
+                for at in start.max(offset)..(start + SECTOR).min(end) {
+                    let old = undo.old.as_ref().map_or(0, |old| old[index(at % PAGE)]);
+                    out[index(at - offset)] = old;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whole pages become holes. Not durable before a sync, like a write.
+    pub(super) fn punch_hole(&mut self, offset: u64, size: u64) {
+        let pages = offset / PAGE..(offset + size).min(self.len.next_multiple_of(PAGE)) / PAGE;
+        for page in pages {
+            if self.page(page).is_some() {
+                self.undo_of(page).pending = u8::MAX;
+                self.pages[index(page)] = None;
+            }
+            for sector in page * PAGE / SECTOR..(page + 1) * PAGE / SECTOR {
+                self.unreadable.remove(&sector);
+            }
+        }
+        self.count_used_pages();
+    }
+
     pub(super) fn write(&mut self, offset: u64, data: &[u8]) {
         let end = offset + data.len() as u64;
         if end > self.len {

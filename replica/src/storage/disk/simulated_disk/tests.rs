@@ -188,3 +188,46 @@ fn equal_seeds_and_calls_end_in_equal_bytes() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn a_hole_gives_its_space_back_and_an_unsynced_one_may_come_back_whole() {
+    let (mut closed, mut open) = (0, 0);
+    for seed in 0..40 {
+        let mut disk = SimulatedDisk::new(seed);
+        let file = disk.create("a").unwrap();
+        file.write_at(0, &[7; 12 << 10]).unwrap();
+        file.sync().unwrap();
+        disk.sync_names().unwrap();
+        disk.set_capacity(20 << 10);
+        assert_eq!(disk.available().unwrap(), 8 << 10);
+        file.punch_hole(4096, 4096).unwrap();
+        assert_eq!(disk.available().unwrap(), 12 << 10);
+        assert_eq!(content(&disk, "a")[4096..8192], [0; 4096]);
+
+        disk.crash();
+        let bytes = content(&disk, "a");
+        assert!(bytes[..4096].iter().chain(&bytes[8192..]).all(|byte| *byte == 7));
+        match bytes[4096..8192].iter().filter(|byte| **byte == 7).count() {
+            0 => open += 1,
+            _ => closed += 1,
+        }
+    }
+    assert!(open > 5 && closed > 5, "{open} {closed}");
+}
+
+#[test]
+fn a_direct_read_sees_what_the_medium_has_and_the_cache_does_not_show() {
+    let (disk, file) = disk_with_file(1);
+    file.write_at(0, &[1; 8192]).unwrap();
+    assert_eq!(file.read_direct_at(4096, 600).unwrap(), [1; 600][..]);
+    file.sync().unwrap();
+    disk.lose_next_write();
+    file.write_at(512, &[2; 512]).unwrap();
+    file.sync().unwrap();
+
+    assert_eq!(content(&disk, "a")[512], 2);
+    let medium = file.read_direct_at(0, 2048).unwrap();
+    assert!(medium.iter().all(|byte| *byte == 1));
+    disk.make_unreadable_at("a", 0).unwrap();
+    assert!(super::super::is_unreadable(&file.read_direct_at(0, 10).unwrap_err()));
+}

@@ -1,0 +1,319 @@
+//! The threads that touch the chunks. Each takes work in order and reports it to the data thread.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use bytes::Bytes;
+use protocol::catalog::ChunkId;
+use protocol::data::outline::ChunkRoot;
+use protocol::data::storage::{Found, Job, ReadBlocks, ReadFault, StoreFault};
+
+use super::thread::{Input, Owner, Report};
+use super::vitals::DataVitals;
+use crate::driver::Inbox;
+use crate::storage::chunks::{self, AppendError, ChunkReader, ChunkStore, VerifiedChunk};
+use crate::storage::disk::Disk;
+
+/// Threads that hash and read. As many as it takes to keep a fast disk busy while one of them hashes.
+const CHECK_THREADS: usize = 2;
+
+/// What can be done side by side.
+pub(super) enum CheckTask {
+    /// Compare with the root, then have it written.
+    Verify {
+        owner: Owner,
+        job: Job,
+        chunk: ChunkId,
+        root: ChunkRoot,
+        bytes: Bytes,
+    },
+    Read {
+        owner: Owner,
+        job: Job,
+        chunk: ChunkId,
+        root: ChunkRoot,
+        first: u32,
+        count: u32,
+    },
+    Find {
+        owner: Owner,
+        job: Job,
+        chunks: Vec<ChunkId>,
+    },
+    Walk {
+        owner: Owner,
+        job: Job,
+        after: Option<ChunkId>,
+        limit: usize,
+    },
+}
+
+pub(super) struct ScrubTask {
+    pub(super) owner: Owner,
+    pub(super) job: Job,
+    pub(super) chunk: ChunkId,
+    pub(super) root: ChunkRoot,
+}
+
+/// What the one writer does.
+enum WriteTask {
+    Store {
+        owner: Owner,
+        job: Job,
+        chunk: VerifiedChunk,
+    },
+    /// Unless the copy is sound after all.
+    Quarantine {
+        owner: Owner,
+        job: Job,
+        chunk: ChunkId,
+        root: ChunkRoot,
+    },
+    Discard {
+        owner: Owner,
+        job: Job,
+        chunk: ChunkId,
+    },
+    Delete {
+        owner: Owner,
+        job: Job,
+        chunks: Vec<ChunkId>,
+    },
+}
+
+/// Bounded by what the holder and upkeep have under way.
+#[derive(Clone)]
+pub(super) struct Queues {
+    check: mpsc::Sender<CheckTask>,
+    scrub: mpsc::Sender<ScrubTask>,
+    write: Arc<Inbox<WriteTask>>,
+}
+
+impl Queues {
+    pub(super) fn check(&self, task: CheckTask) {
+        // The threads end only after the data thread.
+        let _ = self.check.send(task);
+    }
+
+    pub(super) fn scrub(&self, task: ScrubTask) {
+        let _ = self.scrub.send(task);
+    }
+
+    pub(super) fn quarantine(&self, owner: Owner, job: Job, chunk: ChunkId, root: ChunkRoot) {
+        self.write.complete(WriteTask::Quarantine { owner, job, chunk, root });
+    }
+
+    pub(super) fn discard(&self, owner: Owner, job: Job, chunk: ChunkId) {
+        self.write.complete(WriteTask::Discard { owner, job, chunk });
+    }
+
+    pub(super) fn delete(&self, owner: Owner, job: Job, chunks: Vec<ChunkId>) {
+        self.write.complete(WriteTask::Delete { owner, job, chunks });
+    }
+
+    pub(super) fn close(&self) {
+        self.write.close();
+    }
+}
+
+pub(super) fn spawn_all<D: Disk>(
+    disk: D,
+    chunks: ChunkStore<D>,
+    reserve_bytes: u64,
+    data: &Arc<Inbox<Input>>,
+    vitals: &Arc<DataVitals>,
+) -> io::Result<(Queues, Vec<JoinHandle<()>>)> {
+    let (check, check_queue) = mpsc::channel();
+    let (scrub, scrub_queue) = mpsc::channel();
+    let queues = Queues { check, scrub, write: Arc::new(Inbox::for_completions()) };
+    let check_queue = Arc::new(Mutex::new(check_queue));
+    let mut threads = Vec::new();
+    for _ in 0..CHECK_THREADS {
+        let checker = Checker {
+            reader: chunks.reader(),
+            write: queues.write.clone(),
+            data: data.clone(),
+            vitals: vitals.clone(),
+        };
+        let queue = check_queue.clone();
+        threads.push(std::thread::Builder::new().name("chunk-check".to_owned()).spawn(move || {
+            loop {
+                let task = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                let Ok(task) = task else { return };
+                checker.run(task);
+            }
+        })?);
+    }
+    let (reader, inbox) = (chunks.reader(), data.clone());
+    threads.push(std::thread::Builder::new().name("chunk-scrub".to_owned()).spawn(move || {
+        while let Ok(ScrubTask { owner, job, chunk, root }) = scrub_queue.recv() {
+            match scrub_one(&reader, chunk, root) {
+                Ok(outcome) => inbox.complete(Input::Report(owner, job, Report::Scrubbed(outcome))),
+                Err(error) => inbox.complete(Input::StorageFailed(error)),
+            }
+        }
+    })?);
+    let writer = Writer {
+        disk,
+        reader: chunks.reader(),
+        chunks,
+        reserve_bytes,
+        data: data.clone(),
+        vitals: vitals.clone(),
+    };
+    let queue = queues.write.clone();
+    threads
+        .push(std::thread::Builder::new().name("chunk-write".to_owned()).spawn(move || writer.run(&queue))?);
+    Ok((queues, threads))
+}
+
+/// The inner error is about the chunk, the outer one about the disk.
+type Checked<T> = io::Result<Result<T, ReadFault>>;
+
+fn judge<T>(outcome: Result<T, chunks::ReadFault>) -> Checked<T> {
+    match outcome {
+        Ok(value) => Ok(Ok(value)),
+        Err(chunks::ReadFault::Absent) => Ok(Err(ReadFault::Absent)),
+        Err(chunks::ReadFault::Damaged(_)) => Ok(Err(ReadFault::Damaged)),
+        Err(chunks::ReadFault::Io(error)) => Err(error),
+    }
+}
+
+fn scrub_one<D: Disk>(reader: &ChunkReader<D>, chunk: ChunkId, root: ChunkRoot) -> Checked<()> {
+    let seen = judge(reader.scrub(chunk))?;
+    // Sound, and yet not what the catalog means: no better than damaged.
+    Ok(seen.and_then(|stored| if stored.root == root { Ok(()) } else { Err(ReadFault::Damaged) }))
+}
+
+struct Checker<D: Disk> {
+    reader: ChunkReader<D>,
+    write: Arc<Inbox<WriteTask>>,
+    data: Arc<Inbox<Input>>,
+    vitals: Arc<DataVitals>,
+}
+
+impl<D: Disk> Checker<D> {
+    fn run(&self, task: CheckTask) {
+        let (owner, job, report) = match task {
+            CheckTask::Verify { owner, job, chunk, root, bytes } => {
+                match VerifiedChunk::new(chunk, root, bytes) {
+                    Some(chunk) => return self.write.complete(WriteTask::Store { owner, job, chunk }),
+                    None => (owner, job, Ok(Report::Stored(Err(StoreFault::Damaged)))),
+                }
+            }
+            CheckTask::Read { owner, job, chunk, root, first, count } => {
+                let read = judge(self.reader.read(chunk, &root, first, count));
+                if let Ok(Ok(blocks)) = &read {
+                    self.vitals.bytes_read.add(blocks.bytes.len() as u64);
+                }
+                let blocks = |chunks::ReadBlocks { outline, bytes }| ReadBlocks { outline, bytes };
+                (owner, job, read.map(|read| Report::Read(read.map(blocks))))
+            }
+            CheckTask::Find { owner, job, chunks } => (owner, job, self.find(chunks).map(Report::Found)),
+            CheckTask::Walk { owner, job, after, limit } => {
+                let held = self.reader.walk(after, limit);
+                let names = held.into_iter().map(|held| held.chunk).collect();
+                (owner, job, Ok(Report::Walked(names)))
+            }
+        };
+        self.data.complete(match report {
+            Ok(report) => Input::Report(owner, job, report),
+            Err(error) => Input::StorageFailed(error),
+        });
+    }
+
+    fn find(&self, chunks: Vec<ChunkId>) -> io::Result<Vec<Result<Found, ReadFault>>> {
+        let look = |chunk| {
+            let stored = judge(self.reader.find(chunk))?;
+            Ok(stored.map(|stored| Found { root: stored.root, length: stored.length }))
+        };
+        chunks.into_iter().map(look).collect()
+    }
+}
+
+struct Writer<D: Disk> {
+    disk: D,
+    reader: ChunkReader<D>,
+    chunks: ChunkStore<D>,
+    reserve_bytes: u64,
+    data: Arc<Inbox<Input>>,
+    vitals: Arc<DataVitals>,
+}
+
+impl<D: Disk> Writer<D> {
+    /// Whatever came while a group was being synced is the next group.
+    fn run(mut self, queue: &Inbox<WriteTask>) {
+        let mut tasks = Vec::new();
+        self.look_around();
+        while queue.take(&mut tasks, None) {
+            if let Err(error) = self.group(&mut tasks) {
+                queue.close();
+                return self.data.complete(Input::StorageFailed(error));
+            }
+            self.look_around();
+        }
+    }
+
+    fn group(&mut self, tasks: &mut Vec<WriteTask>) -> io::Result<()> {
+        let mut stored = Vec::new();
+        for task in tasks.drain(..) {
+            match task {
+                WriteTask::Store { owner, job, chunk } => {
+                    let outcome = match self.chunks.append(&chunk) {
+                        Ok(()) => Ok(()),
+                        Err(AppendError::Full) => Err(StoreFault::Full),
+                        Err(AppendError::Conflict(_)) => Err(StoreFault::Conflict),
+                        Err(AppendError::Io(error)) => return Err(error),
+                    };
+                    self.vitals.bytes_stored.add(chunk.bytes().len() as u64);
+                    stored.push((owner, job, outcome));
+                }
+                WriteTask::Quarantine { owner, job, chunk, root } => {
+                    if let Some(copy) = self.unsound(chunk, root)? {
+                        self.chunks.quarantine(copy)?;
+                    }
+                    self.data.complete(Input::Report(owner, job, Report::Done));
+                }
+                WriteTask::Discard { owner, job, chunk } => {
+                    self.chunks.delete_quarantined(&[chunk])?;
+                    self.data.complete(Input::Report(owner, job, Report::Done));
+                }
+                WriteTask::Delete { owner, job, chunks } => {
+                    self.chunks.delete(&chunks)?;
+                    self.data.complete(Input::Report(owner, job, Report::Done));
+                }
+            }
+        }
+        if !stored.is_empty() {
+            let begun = Instant::now();
+            self.chunks.commit_group()?;
+            self.vitals.chunk_sync.record(begun.elapsed());
+            for (owner, job, outcome) in stored {
+                self.data.complete(Input::Report(owner, job, Report::Stored(outcome)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The copy that is served, if it is not what it should be.
+    fn unsound(&self, chunk: ChunkId, root: ChunkRoot) -> io::Result<Option<chunks::CopyId>> {
+        match self.reader.scrub(chunk) {
+            Ok(stored) => Ok((stored.root != root).then_some(stored.copy)),
+            Err(chunks::ReadFault::Damaged(copy)) => Ok(Some(copy)),
+            Err(chunks::ReadFault::Absent) => Ok(None),
+            Err(chunks::ReadFault::Io(error)) => Err(error),
+        }
+    }
+
+    /// What there is, and how much room is left.
+    fn look_around(&self) {
+        let available = self.disk.available().unwrap_or(0);
+        self.vitals.chunks.set(self.reader.chunk_count());
+        self.vitals.chunk_bytes.set(self.reader.used_bytes());
+        self.vitals.quarantined.set(self.reader.quarantined_count());
+        self.vitals.disk_available.set(available);
+        self.data.complete(Input::Space { available, reserve: self.reserve_bytes });
+    }
+}
