@@ -72,6 +72,8 @@ pub(super) struct Cluster {
     /// Answers that come from somebody else than was asked.
     pub(super) stray_percent: u64,
     pub(super) delay_ms: u64,
+    /// Nothing comes of a call that was abandoned. Otherwise it may still be answered.
+    pub(super) resets: bool,
     pub(super) random: Xoshiro256PlusPlus,
     events: BTreeMap<(Tick, u64), Event>,
     event_count: u64,
@@ -103,6 +105,7 @@ impl Cluster {
             duplicate_percent: 0,
             stray_percent: 0,
             delay_ms: 1,
+            resets: false,
             random: Xoshiro256PlusPlus::seed_from_u64(seed ^ 0xc105),
             events: BTreeMap::new(),
             event_count: 0,
@@ -183,9 +186,8 @@ impl Cluster {
         }
     }
 
-    /// What is abandoned may still be under way, and be answered.
     pub(super) fn abandon(&mut self, call: u64) {
-        if self.chance(50) {
+        if self.resets || self.chance(50) {
             self.abandoned.insert(call);
         }
     }
@@ -199,6 +201,8 @@ impl Cluster {
         while self.next_at().is_some_and(|at| at <= self.now) {
             let (_, event) = self.events.pop_first()?;
             match event {
+                Event::Arrival(Arrival::Answer { call, .. })
+                    if self.resets && self.abandoned.contains(&call) => {}
                 Event::Arrival(arrival) => return Some(arrival),
                 Event::Call { call, .. } if self.abandoned.contains(&call) => {}
                 Event::Call { to, call, body } => self.answer(to, call, &body),

@@ -37,7 +37,7 @@ impl Put {
         self.advance(now);
         let lost = self.calls.iter().filter(|(_, (_, to))| *to == replica);
         let lost: Vec<u64> = lost.map(|(call, _)| *call).collect();
-        self.silent.insert(replica);
+        self.silent.insert(replica, self.now.plus(self.settings.silence_ms));
         for call in lost {
             if let Some((index, place)) = self.take_call(replica, call) {
                 self.on_failed(index, place);

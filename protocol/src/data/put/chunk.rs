@@ -61,6 +61,8 @@ pub(super) enum Attempt {
     Called {
         call: u64,
         silent_at: Tick,
+        /// An answer was expected before the holder is doubted.
+        relied_on: bool,
     },
     Paused {
         until: Tick,
@@ -99,9 +101,12 @@ impl Holder {
         self.is_under_way() && self.doubt_at > now
     }
 
-    /// Nobody knows whether it answers at all.
-    pub(super) fn is_silent(&self, now: Tick) -> bool {
-        self.call().is_some() && self.doubt_at <= now
+    /// It was relied on, and no answer came. Said once of each call.
+    pub(super) fn disappoints(&mut self, now: Tick) -> bool {
+        match &mut self.attempt {
+            Attempt::Called { relied_on, .. } if self.doubt_at <= now => std::mem::take(relied_on),
+            _ => false,
+        }
     }
 
     pub(super) fn pass_over(&mut self, why: Option<DataRefusal>) {

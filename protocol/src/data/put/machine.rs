@@ -33,9 +33,10 @@ pub struct Put {
     /// For each call that is not answered, whom it went to about which chunk.
     pub(super) calls: BTreeMap<u64, (usize, ReplicaId)>,
     last_call: u64,
-    /// Replicas that have not answered for a while. They are still asked, but not relied on, so that
-    /// one silent replica delays the first chunks and not all of them.
-    pub(super) silent: BTreeSet<ReplicaId>,
+    /// Replicas that were relied on in vain, and until when they are not relied on again. They are still
+    /// asked. So one silent replica delays a few chunks and not all of them; and one that works again
+    /// is waited for again, even if others are always quicker.
+    pub(super) silent: BTreeMap<ReplicaId, Tick>,
     length: u64,
     pub(super) status: Status,
     confirm_rounds: u32,
@@ -77,7 +78,7 @@ impl Put {
             active: BTreeSet::new(),
             calls: BTreeMap::new(),
             last_call: 0,
-            silent: BTreeSet::new(),
+            silent: BTreeMap::new(),
             length: 0,
             status: Status::Open,
             confirm_rounds: 0,
@@ -278,11 +279,11 @@ impl Put {
     fn give_up_silent_calls(&mut self, index: usize) {
         let now = self.now;
         for place in 0..self.chunks[index].holders.len() {
-            let holder = &self.chunks[index].holders[place];
-            if holder.is_silent(now) {
-                self.silent.insert(holder.replica);
+            let holder = &mut self.chunks[index].holders[place];
+            if holder.disappoints(now) {
+                self.silent.insert(holder.replica, now.plus(self.settings.silence_ms));
             }
-            if let Attempt::Called { call, silent_at } = holder.attempt
+            if let Attempt::Called { call, silent_at, .. } = holder.attempt
                 && silent_at <= now
             {
                 self.calls.remove(&call);
@@ -301,11 +302,13 @@ impl Put {
             self.last_call += 1;
             let (call, to) = (self.last_call, holder.replica);
             let silent_at = self.now.plus(self.settings.silence_ms);
-            holder.attempt = Attempt::Called { call, silent_at };
             if holder.doubt_at == NEVER {
-                let patience = if self.silent.contains(&to) { 0 } else { self.settings.stand_in_after_ms };
+                let is_silent = self.silent.get(&to).is_some_and(|until| *until > self.now);
+                let patience = if is_silent { 0 } else { self.settings.stand_in_after_ms };
                 holder.doubt_at = self.now.plus(patience);
             }
+            let relied_on = holder.doubt_at > self.now;
+            holder.attempt = Attempt::Called { call, silent_at, relied_on };
             self.calls.insert(call, (index, to));
             self.outputs.push_back(PutOutput::Send { to, call, body });
         }

@@ -22,7 +22,8 @@ pub struct PutSettings {
     /// The pause before a replica is asked again, jittered; doubled each time, up to the maximum.
     pub retry_ms: u64,
     pub retry_max_ms: u64,
-    /// A call that is not answered for so long is given up, and made again.
+    /// A call that is not answered for so long is given up, and made again. And so long is a replica not
+    /// relied on that was relied on in vain, unless it answers.
     pub silence_ms: u64,
     /// A chunk that lacks receipts for so long fails the put.
     pub timeout_ms: u64,
