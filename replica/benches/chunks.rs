@@ -20,6 +20,7 @@ use replica::storage::disk::{Disk, DiskFile, RealDisk};
 use rustix::time::{ClockId, clock_gettime};
 
 const CHUNK_SIZE: usize = 4 << 20;
+const BLOCKS: u32 = (4 << 20) / BLOCK_SIZE;
 const CHUNKS: u32 = 256;
 /// What an open store gathers while it syncs.
 const GROUP: u32 = 8;
@@ -107,12 +108,12 @@ fn one_gigabyte(directory: &Path) {
     let reader = store.reader();
     let read = |count: u32| {
         for number in 0..CHUNKS {
-            for first in (0..CHUNK_SIZE as u32 / BLOCK_SIZE).step_by(count as usize) {
+            for first in (0..BLOCKS).step_by(count as usize) {
                 reader.read(chunk(number), &root, first, count).expect("a read");
             }
         }
     };
-    measure(|| read(64)).print("read and verify, 4 MiB at once");
+    measure(|| read(BLOCKS)).print("read and verify, 4 MiB at once");
     measure(|| read(16)).print("read and verify, 1 MiB at once");
     measure(|| read(1)).print("read and verify, 64 KiB at once");
     let scrub = || {

@@ -279,7 +279,7 @@ mod tests {
         let path = directory("direct");
         let disk = RealDisk::open(&path).unwrap();
         let file = disk.create("a").unwrap();
-        let bytes: Vec<u8> = (0..10_000_u32).map(|index| (index % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..10_000).map(|index| u8::try_from(index % 251).unwrap()).collect();
         file.write_at(0, &bytes).unwrap();
 
         assert_eq!(file.read_direct_at(0, 10_000).unwrap(), bytes);
