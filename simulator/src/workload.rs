@@ -221,7 +221,11 @@ impl Workload {
     /// write in between: then it stays.
     fn clear_bucket(&mut self) -> Action {
         let bucket = self.bucket();
-        self.planned.clear();
+        for dropped in std::mem::take(&mut self.planned) {
+            if let Action::Write { operation } = dropped {
+                upload_number(&operation).iter().for_each(|upload| drop(self.live_uploads.remove(upload)));
+            }
+        }
         self.clearing = Some(bucket.name.clone());
         let (prefix, delimiter, after) = (Bytes::new(), Bytes::new(), ListPosition::Start);
         Action::Read { query: Query::ListObjects { bucket, prefix, delimiter, after, limit: u32::MAX } }

@@ -302,6 +302,11 @@ impl Pair {
         }
         match &answer {
             Ok(Answer::Debts { debts, .. }) if !debts.is_empty() => self.seen.note("SomeDebts"),
+            Ok(Answer::Bodies { bodies, .. })
+                if !bodies.is_empty() && matches!(query, Query::GetBodies { .. }) =>
+            {
+                self.seen.note("BodiesByName");
+            }
             Ok(Answer::Rebuilding { disks }) if !disks.is_empty() => self.seen.note("SomeDisks"),
             _ => {}
         }
@@ -347,7 +352,7 @@ fn limits(sessions_max: usize) -> Limits {
 fn the_model_and_the_catalog_tell_the_same_story() {
     let options = WorkloadOptions::everything(small());
     let mut pair = Pair::new(1, limits(16), &options, 4);
-    for _ in 0..4_000 {
+    for _ in 0..5_000 {
         pair.step();
     }
     // Whatever a client can see must have been seen, or the story says nothing about it.
@@ -378,12 +383,13 @@ fn the_model_and_the_catalog_tell_the_same_story() {
         "UploadFenced",
         "UploadSpent",
         "TooFewCopies",
+        "WrongLayout",
         "DiskReplaced",
         "SettledSome",
         "Rebuilt",
         "SomeDebts",
         "SomeDisks",
-        "GetBodies",
+        "BodiesByName",
         "Bucket",
         "Buckets",
         "Object",

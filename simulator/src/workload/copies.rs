@@ -17,14 +17,22 @@ impl Workload {
     }
 
     /// Mostly of enough disks, mostly of all owners, and mostly of disks that are still there.
-    pub(super) fn receipts(&mut self, id: BodyId, body: &ChunkedBody) -> Vec<Receipt> {
+    pub(super) fn receipts(&mut self, id: BodyId, body: &ChunkedBody, layout: u32) -> Vec<Receipt> {
         if self.random.percent(10) {
             self.incarnations = self.incarnations_heard;
         }
         let mut receipts = Vec::new();
         for (index, _) in (0..).zip(&body.roots) {
             for node in self.holders(id, index) {
-                receipts.push(self.receipt(id, body, index, node));
+                let Disk { node, incarnation } = self.disk(node, 1);
+                receipts.push(RECEIPT_KEY.receipt(&Holding {
+                    chunk: id.chunk(index),
+                    root: body.roots[index as usize],
+                    length: body.chunk_length(index).expect("a chunk has a length"),
+                    layout,
+                    node,
+                    incarnation,
+                }));
             }
         }
         match self.random.below(100) {
@@ -51,18 +59,6 @@ impl Workload {
         }
     }
 
-    fn receipt(&mut self, id: BodyId, body: &ChunkedBody, index: u32, node: ReplicaId) -> Receipt {
-        let Disk { node, incarnation } = self.disk(node, 1);
-        RECEIPT_KEY.receipt(&Holding {
-            chunk: id.chunk(index),
-            root: body.roots[index as usize],
-            length: body.chunk_length(index).expect("a chunk has a length"),
-            layout: self.layout.version,
-            node,
-            incarnation,
-        })
-    }
-
     /// The replica's disk as the client believes; so many of a hundred times another one.
     fn disk(&mut self, node: ReplicaId, wrong_percent: u64) -> Disk {
         let believed = self.incarnations[node.index()];
@@ -83,10 +79,10 @@ impl Workload {
         self.incarnations = self.incarnations_heard;
         let mut operation = operation.clone();
         if let Operation::PutObject { body, .. } | Operation::PutPart { body, .. } = &mut operation
-            && let NewBody::Chunked { upload, body, receipts, .. } = body
+            && let NewBody::Chunked { upload, body, layout, receipts } = body
         {
             let id = BodyId { session: self.session, upload: *upload };
-            *receipts = self.receipts(id, body);
+            *receipts = self.receipts(id, body, *layout);
             let upload = *upload;
             if self.plan(Action::Write { operation }) {
                 self.live_uploads.insert(upload);

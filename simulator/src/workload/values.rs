@@ -63,8 +63,9 @@ impl Workload {
     pub(super) fn chunked_as(&mut self, upload: u64, digest: [u8; 16], length: u64) -> NewBody {
         let body = self.chunked_body(digest, length);
         let id = BodyId { session: self.session, upload };
-        let receipts = self.receipts(id, &body);
-        NewBody::Chunked { upload, body, layout: self.layout.version, receipts }
+        let layout = self.layout.version + u32::from(self.random.percent(1));
+        let receipts = self.receipts(id, &body, layout);
+        NewBody::Chunked { upload, body, layout, receipts }
     }
 
     fn chunked_body(&mut self, digest: [u8; 16], length: u64) -> ChunkedBody {
