@@ -142,18 +142,13 @@ fn time_of_a_start(directory: &Path, count: u32) {
     }
     store.commit_group().expect("a group");
     drop(store);
-    let before = resident_bytes();
     for round in ["first start", "second start"] {
         let mut opened = None;
         let (wall, cpu) = measured(|| opened = Some(open(&disk, ChunkOptions::SEGMENT_SIZE)));
         let (store, report) = opened.expect("it was opened just now");
         assert!(report.is_complete() && store.reader().chunk_count() == u64::from(count));
-        println!(
-            "{round:32} {count} chunks: {:.2} s, {:.2} CPU s, {} bytes each",
-            wall.as_secs_f64(),
-            cpu.as_secs_f64(),
-            resident_bytes().saturating_sub(before) / u64::from(count)
-        );
+        let (wall, cpu) = (wall.as_secs_f64(), cpu.as_secs_f64());
+        println!("{round:32} {count} chunks: {wall:.2} s, {cpu:.2} CPU s");
     }
 }
 
@@ -185,12 +180,6 @@ fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     let nanos = u32::try_from(time.tv_nsec).expect("below a second");
     Duration::new(u64::try_from(time.tv_sec).expect("never negative"), nanos)
-}
-
-fn resident_bytes() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux tells");
-    let resident: u64 = pages.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a number");
-    resident * rustix::param::page_size() as u64
 }
 
 /// Bytes that no disk can compress.
