@@ -65,13 +65,22 @@ impl<D: Disk> Files<D> {
         Files { disk, open_max: open_max.max(1), state: Mutex::new(state) }
     }
 
-    /// None if there is no such file.
+    /// For the first time. None if there is no such file.
+    pub(super) fn open(&self, number: u32) -> io::Result<Option<D::File>> {
+        let file = self.disk.open(&name(number))?;
+        if let Some(file) = &file {
+            self.state().keep(number, file.clone(), self.open_max);
+        }
+        Ok(file)
+    }
+
+    /// A file that was opened or created before. None if there is no such file.
     pub(super) fn get(&self, number: u32) -> io::Result<Option<D::File>> {
         if let Some(file) = self.state().find(number) {
             return Ok(Some(file));
         }
         // Opening may take a while, and others find theirs meanwhile. Two handles do no harm.
-        let file = self.disk.open(&name(number))?;
+        let file = self.disk.reopen(&name(number))?;
         if let Some(file) = &file {
             self.state().keep(number, file.clone(), self.open_max);
         }

@@ -34,6 +34,8 @@ use crate::storage::disk::{SECTOR, SECTOR_SIZE};
 
 pub(super) const PAGE_SIZE: usize = 4096;
 pub(super) const PAGE: u64 = PAGE_SIZE as u64;
+const PAGE_BYTES: u32 = 4096;
+const _: () = assert!(PAGE_BYTES as usize == PAGE_SIZE);
 /// The segment header has a copy in each of the first pages.
 pub(super) const HEADER_COPIES: u32 = 2;
 const VERSION: u32 = 1;
@@ -48,9 +50,9 @@ const SLOTS_PER_PAGE: u32 = 8;
 const SEGMENT_BYTES_PER_SLOT: u64 = 64 << 10;
 /// What an entry of the index can count.
 const SLOT_COUNT_MAX: u32 = 1 << 16;
-pub(super) const RECORD_PAGES_MAX: u32 = (CHUNK_BYTES_MAX / PAGE_SIZE as u32) + 2;
+pub(super) const RECORD_PAGES_MAX: u32 = (CHUNK_BYTES_MAX / PAGE_BYTES) + 2;
 const _: () = assert!(SLOTS_PER_PAGE as usize * SECTOR_SIZE == PAGE_SIZE);
-const _: () = assert!(CHUNK_BYTES_MAX.is_multiple_of(PAGE_SIZE as u32));
+const _: () = assert!(CHUNK_BYTES_MAX.is_multiple_of(PAGE_BYTES));
 const _: () =
     assert!(HEAD_PREFIX_SIZE + (CHUNK_BYTES_MAX / BLOCK_SIZE) as usize * HASH_SIZE <= 2 * PAGE_SIZE);
 
@@ -76,18 +78,18 @@ pub(super) fn head_pages(length: u32) -> u32 {
 }
 
 pub(super) fn record_pages(length: u32) -> u32 {
-    head_pages(length) + length.div_ceil(PAGE_SIZE as u32)
+    head_pages(length) + length.div_ceil(PAGE_BYTES)
 }
 
 /// The pages that the head of a record of so many pages takes.
 pub(super) fn head_pages_within(record_pages: u32) -> u32 {
-    let length_max = record_pages.saturating_sub(1).saturating_mul(PAGE_SIZE as u32);
+    let length_max = record_pages.saturating_sub(1).saturating_mul(PAGE_BYTES);
     head_pages(length_max.min(CHUNK_BYTES_MAX))
 }
 
 /// The longest chunk whose record takes so many pages.
 pub(super) fn length_within(record_pages: u32) -> u32 {
-    record_pages.saturating_sub(head_pages_within(record_pages)).saturating_mul(PAGE_SIZE as u32)
+    record_pages.saturating_sub(head_pages_within(record_pages)).saturating_mul(PAGE_BYTES)
 }
 
 /// Whose segment it is, and which use of its number.

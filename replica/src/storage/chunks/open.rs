@@ -99,7 +99,7 @@ struct Opening<'a, D: Disk> {
 
 impl<D: Disk> Opening<'_, D> {
     fn open_segment(&mut self, number: u32) -> io::Result<()> {
-        let Some(file) = self.files.get(number)? else { return Ok(()) };
+        let Some(file) = self.files.open(number)? else { return Ok(()) };
         let address = Address { cluster: self.cluster, replica: self.replica, segment: number, salt: 0 };
         let headers = Headers::read(&file, address)?;
         let Some(header) = headers.header() else {

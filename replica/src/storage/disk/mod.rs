@@ -23,8 +23,12 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
 
     fn names(&self) -> io::Result<Vec<String>>;
 
-    /// None if there is no such file. Whatever can be read after opening is durable.
+    /// None if there is no such file. Whatever can be read after opening is durable, unless this
+    /// process wrote it.
     fn open(&self, name: &str) -> io::Result<Option<Self::File>>;
+
+    /// As `open`, for a file that this process opened or created before: what is cached of it stays.
+    fn reopen(&self, name: &str) -> io::Result<Option<Self::File>>;
 
     /// A new, empty file. Its name is durable only after `sync_names`.
     fn create(&self, name: &str) -> io::Result<Self::File>;
