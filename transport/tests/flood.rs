@@ -1,5 +1,7 @@
 //! A flood of handshakes. A process of its own, because it weighs its memory.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test are a test, too")]
+
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
