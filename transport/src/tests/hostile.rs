@@ -1,7 +1,5 @@
 //! Those who mean harm, or are broken.
 
-use std::net::UdpSocket;
-
 use protocol::message::MESSAGE_SIZE_MAX;
 use quinn::ConnectionError;
 
@@ -112,49 +110,4 @@ async fn beyond_the_most_connections_newcomers_are_sent_away() {
     let next = bare(client(4), replica(0), address).await;
     becomes("let in", || server.counters().peers.len() == 3).await;
     assert_eq!(next.close_reason(), None);
-}
-
-/// The first datagrams of a thousand handshakes, from addresses that never answer.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_half_open_handshakes_neither_stop_the_service_nor_fill_the_memory() {
-    let (server, mut inbox, address) = listening(0);
-    let first_datagrams = first_datagrams(1000).await;
-    let before = resident_bytes();
-    let sockets: Vec<_> = (0..50).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
-    for (index, datagram) in first_datagrams.iter().enumerate() {
-        sockets[index % sockets.len()].send_to(datagram, address).unwrap();
-        if index % 50 == 0 {
-            time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-    becomes("asked to prove themselves", || server.counters().handshakes_retried > 500).await;
-
-    let (honest, _) = Member::new(replica(1)).knowing(0, address).start();
-    let began = std::time::Instant::now();
-    delivered(&honest, replica(0), &heartbeat(replica(1), 1), &mut inbox).await;
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-    let grown = resident_bytes().saturating_sub(before);
-    assert!(grown < 32 << 20, "{grown} bytes");
-}
-
-/// Each is a genuine beginning of a handshake, caught on its way to nobody.
-async fn first_datagrams(count: usize) -> Vec<Vec<u8>> {
-    let sink = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let nobody = sink.local_addr().unwrap();
-    let dialler = Quic::new(&key(), replica(1), endpoint::now).unwrap().dial().unwrap();
-    let endpoint = dialler.endpoint_for(nobody).unwrap();
-    let mut datagrams = Vec::new();
-    let mut buffer = [0; 2048];
-    while datagrams.len() < count {
-        let connecting = endpoint.connect(nobody, "replica-0.viewstone").unwrap();
-        let (size, _) = time::timeout(PATIENCE, sink.recv_from(&mut buffer)).await.unwrap().unwrap();
-        datagrams.push(buffer[..size].to_vec());
-        drop(connecting);
-    }
-    datagrams
-}
-
-fn resident_bytes() -> usize {
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
