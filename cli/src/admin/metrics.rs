@@ -3,24 +3,38 @@
 use std::time::Duration;
 
 use protocol::types::Peer;
+use replica::data::DataVitals;
 use replica::driver::{CoreVitals, Durations, Vitals};
 use transport::counters::{Counters, PeerCounters, PerClass};
 
-use super::exposition::Exposition;
+use super::exposition::{Exposition, Family};
 use crate::process::Shared;
-use crate::status::{CoreStatus, Health, ReplicaStatus};
+use crate::status::{CoreStatus, DataStatus, Health, ReplicaStatus};
 
 /// What is told, as it was at one moment.
 pub(super) struct Figures {
     pub(super) status: ReplicaStatus,
     /// None until the core has started.
     pub(super) driver: Option<DriverFigures>,
+    /// None until the chunks are open.
+    pub(super) data: Option<DataFigures>,
     pub(super) traffic: Counters,
 }
 
+/// Durations as they were collected.
+pub(super) struct Distribution {
+    pub(super) counts: [u64; Durations::BUCKETS],
+    pub(super) total: Duration,
+}
+
+impl Distribution {
+    fn of(durations: &Durations) -> Distribution {
+        Distribution { counts: durations.counts(), total: durations.total() }
+    }
+}
+
 pub(super) struct DriverFigures {
-    pub(super) wal_sync_counts: [u64; Durations::BUCKETS],
-    pub(super) wal_sync_total: Duration,
+    pub(super) wal_sync: Distribution,
     pub(super) messages_in: u64,
     pub(super) messages_refused: u64,
     pub(super) inbox_depth: u64,
@@ -28,10 +42,21 @@ pub(super) struct DriverFigures {
     pub(super) events: Vec<(String, u64)>,
 }
 
+pub(super) struct DataFigures {
+    pub(super) chunk_sync: Distribution,
+    pub(super) stored_bytes: u64,
+    pub(super) read_bytes: u64,
+    pub(super) calls: u64,
+    pub(super) calls_refused: u64,
+    pub(super) quarantined: u64,
+    pub(super) upkeep: protocol::data::upkeep::Figures,
+}
+
 impl Figures {
     pub(super) fn of(shared: &Shared) -> Figures {
         let driver = shared.core().map(|core| DriverFigures::of(core.vitals()));
-        Figures { status: shared.status(), driver, traffic: shared.transport.counters() }
+        let data = shared.data().map(|data| DataFigures::of(data.vitals()));
+        Figures { status: shared.status(), driver, data, traffic: shared.transport.counters() }
     }
 }
 
@@ -41,12 +66,25 @@ impl DriverFigures {
             core.events.iter().map(|(event, count)| (format!("{event:?}"), *count)).collect()
         };
         DriverFigures {
-            wal_sync_counts: vitals.wal_sync.counts(),
-            wal_sync_total: vitals.wal_sync.total(),
+            wal_sync: Distribution::of(&vitals.wal_sync),
             messages_in: vitals.messages_in.get(),
             messages_refused: vitals.messages_refused.get(),
             inbox_depth: vitals.inbox_depth.get(),
             events: vitals.core().map(events).unwrap_or_default(),
+        }
+    }
+}
+
+impl DataFigures {
+    fn of(vitals: &DataVitals) -> DataFigures {
+        DataFigures {
+            chunk_sync: Distribution::of(&vitals.chunk_sync),
+            stored_bytes: vitals.bytes_stored.get(),
+            read_bytes: vitals.bytes_read.get(),
+            calls: vitals.calls.get(),
+            calls_refused: vitals.calls_refused.get(),
+            quarantined: vitals.quarantined.get(),
+            upkeep: vitals.now().figures,
         }
     }
 }
@@ -62,7 +100,12 @@ pub(super) fn render(figures: &Figures) -> String {
         work(&mut out, driver);
     }
     space(&mut out, &figures.status);
-    data(&mut out, &figures.status);
+    if let Some(data) = &figures.status.data {
+        chunks(&mut out, data);
+    }
+    if let Some(data) = &figures.data {
+        chunk_work(&mut out, data);
+    }
     traffic(&mut out, &figures.traffic);
     out.finish()
 }
@@ -143,16 +186,12 @@ fn others(out: &mut Exposition, core: &CoreStatus) {
 }
 
 fn work(out: &mut Exposition, driver: &DriverFigures) {
-    let limits = (0..Durations::BUCKETS - 1).map(Durations::limit_micros);
-    let limits = limits.map(|micros| seconds(Duration::from_micros(micros)));
-    out.histogram(
-        "viewstone_wal_sync_duration_seconds",
-        "How long it takes to make a group of entries durable.",
-    )
-    .distribution(
-        limits.zip(driver.wal_sync_counts),
-        driver.wal_sync_counts.iter().sum(),
-        seconds(driver.wal_sync_total),
+    distribution(
+        out.histogram(
+            "viewstone_wal_sync_duration_seconds",
+            "How long it takes to make a group of entries durable.",
+        ),
+        &driver.wal_sync,
     );
     out.counter("viewstone_core_messages_total", "Messages that the core has handled.")
         .value(driver.messages_in);
@@ -174,29 +213,85 @@ fn space(out: &mut Exposition, status: &ReplicaStatus) {
     out.gauge("viewstone_disk_reserve_bytes", "What objects never take of it.").value(disk.reserve_bytes);
 }
 
-fn data(out: &mut Exposition, status: &ReplicaStatus) {
-    let Some(data) = &status.data else { return };
-    out.gauge("viewstone_data_ready", "1 if chunks are served.").value(u8::from(data.ready));
-    out.gauge("viewstone_data_debts", "Bodies of which some owner lacks chunks.").value(data.debts);
-    out.gauge("viewstone_data_missing_chunks", "Chunks that this replica itself lacks.")
-        .value(data.chunks_missing);
-    out.gauge("viewstone_data_missing_bytes", "Their size.").value(data.bytes_missing);
-    out.gauge("viewstone_data_quarantined_chunks", "Damaged chunks without a good copy.")
-        .value(data.chunks_quarantined);
-    out.counter(
-        "viewstone_data_collected_chunks_total",
-        "Chunks that were deleted because nothing needs them.",
-    )
-    .value(data.chunks_collected);
-    if let Some(age) = data.unscrubbed_seconds {
-        out.gauge("viewstone_data_unscrubbed_seconds", "For how long some chunk has not been verified.")
-            .value(age);
+fn chunks(out: &mut Exposition, data: &DataStatus) {
+    let gauges = [
+        ("viewstone_data_ready", "1 if chunks are taken and served.", u64::from(data.ready)),
+        ("viewstone_data_chunks", "Chunks on this disk.", data.chunks),
+        ("viewstone_data_chunk_bytes", "Their size.", data.chunk_bytes),
+        (
+            "viewstone_data_debts",
+            "Bodies of which this replica lacks chunks that it should have.",
+            data.debts,
+        ),
+        ("viewstone_data_missing_chunks", "At most so many chunks that it should have.", data.chunks_missing),
+        ("viewstone_data_rebuild_bytes", "What a new disk still has to fetch.", data.bytes_to_rebuild),
+        (
+            "viewstone_data_damaged_chunks",
+            "Copies that have rotted or are gone and have not been replaced.",
+            data.chunks_damaged,
+        ),
+        ("viewstone_data_lost_chunks", "Chunks of which no replica has a sound copy.", data.chunks_lost),
+        (
+            "viewstone_data_unscrubbed_seconds",
+            "For how long some chunk has not been verified, as far as this process knows.",
+            data.unscrubbed_seconds,
+        ),
+    ];
+    for (name, help, value) in gauges {
+        out.gauge(name, help).value(value);
     }
+}
+
+fn chunk_work(out: &mut Exposition, data: &DataFigures) {
+    distribution(
+        out.histogram(
+            "viewstone_data_sync_duration_seconds",
+            "How long it takes to make a group of chunks durable.",
+        ),
+        &data.chunk_sync,
+    );
+    out.gauge(
+        "viewstone_data_quarantined_chunks",
+        "Bad copies that were set aside and are still on the disk.",
+    )
+    .value(data.quarantined);
+    out.gauge(
+        "viewstone_data_pull_bytes",
+        "What is being fetched from other replicas, or written after that.",
+    )
+    .value(data.upkeep.pull_bytes);
+    let counters = [
+        ("viewstone_data_stored_bytes_total", "Bytes of chunks that were stored.", data.stored_bytes),
+        ("viewstone_data_read_bytes_total", "Bytes of chunks that were read.", data.read_bytes),
+        ("viewstone_data_calls_total", "Calls for chunks.", data.calls),
+        ("viewstone_data_calls_refused_total", "Those that found no room.", data.calls_refused),
+        (
+            "viewstone_data_repaired_chunks_total",
+            "Chunks that were fetched from another replica.",
+            data.upkeep.repaired_chunks,
+        ),
+        ("viewstone_data_repaired_bytes_total", "Their size.", data.upkeep.repaired_bytes),
+        (
+            "viewstone_data_collected_chunks_total",
+            "Chunks that were deleted because nothing needs them.",
+            data.upkeep.collected_chunks,
+        ),
+    ];
+    for (name, help, value) in counters {
+        out.counter(name, help).value(value);
+    }
+}
+
+fn distribution(mut family: Family<'_>, of: &Distribution) {
+    let limits = (0..Durations::BUCKETS - 1).map(Durations::limit_micros);
+    let limits = limits.map(|micros| seconds(Duration::from_micros(micros)));
+    family.distribution(limits.zip(of.counts), of.counts.iter().sum(), seconds(of.total));
 }
 
 /// How a figure of one peer is told.
 type OfPeer = fn(&PeerCounters) -> u64;
 type OfClass = fn(&PeerCounters) -> PerClass;
+type OfMessages = fn(PerClass) -> u64;
 
 fn traffic(out: &mut Exposition, counters: &Counters) {
     let totals = [
@@ -282,7 +377,7 @@ fn counts(out: &mut Exposition, replicas: &Replicas<'_>) {
     for (name, help, of) in classes {
         let mut family = out.counter(name, help);
         for (peer, counters) in replicas {
-            let parts: [(&str, fn(PerClass) -> u64); 3] = [
+            let parts: [(&str, OfMessages); 3] = [
                 ("control", |class| class.control),
                 ("log", |class| class.log),
                 ("bulk", |class| class.bulk),

@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use protocol::data::upkeep::Figures as UpkeepFigures;
 use protocol::types::{ClientId, Peer, ReplicaId};
 use transport::counters::{Counters, PeerCounters, PerClass};
 
-use super::metrics::{DriverFigures, Figures, render};
+use super::metrics::{DataFigures, Distribution, DriverFigures, Figures, render};
 use crate::status::{CoreStatus, DataStatus, DiskStatus, Health, PeerStatus, ReplicaStatus};
 
 fn figures() -> Figures {
@@ -44,23 +45,33 @@ fn figures() -> Figures {
         disk: Some(DiskStatus { size_bytes: 1_000, available_bytes: 600, reserve_bytes: 50 }),
         data: Some(DataStatus {
             ready: true,
+            chunks: 10,
+            chunk_bytes: 11,
             debts: 1,
             chunks_missing: 2,
-            bytes_missing: 3,
-            chunks_quarantined: 4,
-            chunks_collected: 5,
-            unscrubbed_seconds: Some(6),
+            bytes_to_rebuild: 3,
+            chunks_damaged: 4,
+            chunks_lost: 5,
+            unscrubbed_seconds: 6,
         }),
     };
     let mut wal_sync_counts = [0; 17];
     (wal_sync_counts[0], wal_sync_counts[3], wal_sync_counts[16]) = (10, 5, 1);
     let driver = DriverFigures {
-        wal_sync_counts,
-        wal_sync_total: Duration::from_millis(1_500),
+        wal_sync: Distribution { counts: wal_sync_counts, total: Duration::from_millis(1_500) },
         messages_in: 100,
         messages_refused: 1,
         inbox_depth: 2,
         events: vec![("ViewStartedAsPrimary".into(), 1), ("Resigned".into(), 2)],
+    };
+    let data = DataFigures {
+        chunk_sync: Distribution { counts: [1; 17], total: Duration::from_secs(4) },
+        stored_bytes: 20,
+        read_bytes: 21,
+        calls: 22,
+        calls_refused: 23,
+        quarantined: 24,
+        upkeep: UpkeepFigures { collected_chunks: 25, ..UpkeepFigures::default() },
     };
     let to_replica = PeerCounters {
         connections: 2,
@@ -74,7 +85,12 @@ fn figures() -> Figures {
         (Peer::Client(ClientId::new(number)), PeerCounters { connections: 1, ..PeerCounters::default() })
     };
     let peers = vec![(Peer::Replica(ReplicaId::new(0)), to_replica), client(1), client(2)];
-    Figures { status, driver: Some(driver), traffic: Counters { peers, ..Counters::default() } }
+    Figures {
+        status,
+        driver: Some(driver),
+        data: Some(data),
+        traffic: Counters { peers, ..Counters::default() },
+    }
 }
 
 /// A line without a `#`: the name with its labels, and the value.
@@ -142,7 +158,8 @@ fn every_line_can_be_read_and_says_what_it_should() {
         (r#"viewstone_peer_lag_ops{peer="2"}"#, 1_000.0),
         (r#"viewstone_core_events_total{event="view_started_as_primary"}"#, 1.0),
         ("viewstone_disk_available_bytes", 600.0),
-        ("viewstone_data_quarantined_chunks", 4.0),
+        ("viewstone_data_lost_chunks", 5.0),
+        ("viewstone_data_collected_chunks_total", 25.0),
         (r#"viewstone_transport_messages_sent_total{peer="0",class="bulk"}"#, 9.0),
         (r#"viewstone_transport_rtt_seconds{peer="0"}"#, 0.000_25),
         (r#"viewstone_transport_connections{peer="clients"}"#, 2.0),
@@ -176,7 +193,7 @@ fn a_histogram_adds_up() {
 #[test]
 fn what_is_not_known_is_left_out() {
     let mut figures = figures();
-    figures.driver = None;
+    (figures.driver, figures.data) = (None, None);
     (figures.status.core, figures.status.disk, figures.status.data) = (None, None, None);
     let samples = parse(&render(&figures));
     assert!(samples.contains_key("viewstone_ready"));

@@ -10,7 +10,7 @@ use replica::storage::disk::RealDisk;
 
 use super::{Failure, print};
 use crate::process;
-use crate::settings::{Seat, Setting, Sources};
+use crate::settings::{Seat, Sources};
 
 pub(super) fn command() -> Command {
     Command::new("replace-disk")

@@ -11,17 +11,19 @@ use super::Shared;
 
 pub(super) async fn serve(shared: Arc<Shared>, mut calls: mpsc::Receiver<IncomingCall>) {
     while let Some(IncomingCall { from, body, responder, .. }) = calls.recv().await {
-        tracing::debug!(?from, call = body.kind(), "asked");
-        responder.answer(match body {
+        match body {
             DataBody::Introduce { .. } => {
                 let replicas = shared.status().replicas;
-                DataBody::Introduced { past: shared.past(), replicas }
+                responder.answer(DataBody::Introduced { past: shared.past(), replicas });
             }
             DataBody::GetStatus => {
                 let json = serde_json::to_vec(&shared.status()).expect("numbers and texts have a JSON form");
-                DataBody::Status { json: Bytes::from(json) }
+                responder.answer(DataBody::Status { json: Bytes::from(json) });
             }
-            _ => DataBody::Refused { why: DataRefusal::NotReady },
-        });
+            body => match shared.data() {
+                Some(data) => data.call(from, body, Box::new(|answer| responder.answer(answer))),
+                None => responder.answer(DataBody::Refused { why: DataRefusal::NotReady }),
+            },
+        }
     }
 }

@@ -1,17 +1,22 @@
-//! The core of a running replica: opening it, feeding it, ending it.
+//! The core of a running replica and its data plane: opening them, feeding them, ending them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use protocol::catalog::{Catalog, CatalogLimits};
 use protocol::config::Config;
-use replica::driver::{self, Driver, DriverHandle, Ended, OpenOptions};
+use protocol::data::placement::Layout;
+use protocol::message::Message;
+use protocol::types::{ClientId, Peer};
+use replica::data::{DataHandle, DataPlane};
+use replica::driver::{self, Driver, DriverHandle, Ended, OpenOptions, Outbox};
 use replica::storage::disk::RealDisk;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time;
-use transport::Received;
+use transport::{Received, Transport};
 
+use super::data::Upkeep;
 use super::{Shared, random};
 use crate::commands::Failure;
 use crate::status::Health;
@@ -31,20 +36,7 @@ pub(super) async fn keep_running(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     loop {
-        let driver = start(shared, disk, config).await?;
-        let core = driver.handle();
-        shared.set_core(Some(core.clone()));
-        let mut ended = join(driver)?;
-        let ended = tokio::select! {
-            ended = &mut ended => ended,
-            _ = stop.wait_for(|asked| *asked) => {
-                hand_over(shared, &core).await;
-                core.stop();
-                ended.await
-            }
-        };
-        shared.set_core(None);
-        match ended.map_err(Failure::new)? {
+        match run_once(shared, disk, config, &mut stop).await? {
             Ended::Stopped => {
                 tracing::info!("stopped");
                 return Ok(());
@@ -58,20 +50,83 @@ pub(super) async fn keep_running(
     }
 }
 
-async fn start(shared: &Arc<Shared>, disk: &RealDisk, config: &Config) -> Result<Driver, Failure> {
+/// From opening the disk until nobody touches it any more.
+async fn run_once(
+    shared: &Arc<Shared>,
+    disk: &RealDisk,
+    config: &Config,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Ended, Failure> {
+    let upkeep = Upkeep::start(shared)?;
+    let driver = open(shared, &upkeep, disk, config).await?;
+    let core = driver.handle();
+    let mut ended = join(driver)?;
+    shared.set_core(Some(core.clone()));
+
+    // The log needs this replica's word at once; the chunks may take a while to open.
+    let mut opening = upkeep.open(shared, disk, config, core.clone());
+    let mut data = None;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut ended => break ended,
+            _ = stop.wait_for(|asked| *asked) => {
+                hand_over(shared, &core).await;
+                core.stop();
+                break ended.await;
+            }
+            opened = &mut opening, if data.is_none() => match opened.map_err(Failure::new)? {
+                Ok(plane) => {
+                    // Nobody else sets it: this is the one data plane of this round.
+                    let _ = upkeep.handle.set(plane.handle());
+                    shared.set_data(Some(plane.handle()));
+                    data = Some(plane);
+                }
+                Err(failure) => {
+                    core.stop();
+                    // Its own failure is what counts.
+                    let _ = ended.await;
+                    return Err(failure);
+                }
+            }
+        }
+    };
+    shared.set_core(None);
+    shared.set_data(None);
+    end_data(data, opening).await?;
+    ended.map_err(Failure::new)
+}
+
+async fn open(
+    shared: &Arc<Shared>,
+    upkeep: &Upkeep,
+    disk: &RealDisk,
+    config: &Config,
+) -> Result<Driver, Failure> {
     let (disk, config) = (disk.clone(), config.clone());
-    let transport = shared.transport.clone();
-    let started = spawn_blocking(move || {
-        let catalog = Catalog::new(CatalogLimits::standard());
+    let outbox = outbox(shared.transport.clone(), upkeep.client, Arc::clone(&upkeep.handle));
+    let receipts = shared.seat.cluster.key.receipt_key();
+    let opened = spawn_blocking(move || {
+        let catalog = Catalog::new(CatalogLimits::standard(), Layout::first(config.quorums), receipts);
         let seed = u64::from_le_bytes(random());
         let open =
             driver::open(&disk, &config, catalog, OpenOptions::standard(), seed).map_err(Failure::new)?;
-        Driver::start(open, Box::new(move |to, message| transport.send(to, message))).map_err(Failure::new)
+        Driver::start(open, outbox).map_err(Failure::new)
     });
-    started.await.map_err(Failure::new)?
+    opened.await.map_err(Failure::new)?
 }
 
-/// Waits on a thread of its own until nobody touches the disk any more.
+/// Where the core's messages go: to the network, or to the client that lives in this process.
+fn outbox(transport: Transport, client: ClientId, data: Arc<OnceLock<DataHandle>>) -> Outbox {
+    Box::new(move |to: Peer, message: Message| {
+        if to != Peer::Client(client) {
+            transport.send(to, message);
+        } else if let Some(data) = data.get() {
+            data.deliver(message);
+        }
+    })
+}
+
+/// Waits on a thread of its own until nobody touches the log any more.
 fn join(driver: Driver) -> Result<oneshot::Receiver<Ended>, Failure> {
     let (tell, ended) = oneshot::channel();
     let wait = move || {
@@ -80,6 +135,22 @@ fn join(driver: Driver) -> Result<oneshot::Receiver<Ended>, Failure> {
     };
     std::thread::Builder::new().name("join".to_owned()).spawn(wait).map_err(Failure::new)?;
     Ok(ended)
+}
+
+async fn end_data(
+    data: Option<DataPlane>,
+    opening: JoinHandle<Result<DataPlane, Failure>>,
+) -> Result<(), Failure> {
+    let data = match data {
+        Some(data) => data,
+        None => match opening.await.map_err(Failure::new)? {
+            Ok(data) => data,
+            // The core ended anyway, for a reason of its own.
+            Err(_) => return Ok(()),
+        },
+    };
+    data.handle().stop();
+    spawn_blocking(move || data.join()).await.map_err(Failure::new)
 }
 
 /// Gives the primary's role away, if this replica has it, and waits until somebody has taken it.
@@ -106,7 +177,8 @@ pub(super) async fn deliver(shared: Arc<Shared>, mut inbox: mpsc::Receiver<Recei
     while let Some(Received { message, .. }) = inbox.recv().await {
         if let Some(core) = shared.core() {
             let bytes = message.size_hint();
-            core.deliver(message, bytes);
+            // What the core has no room for is counted there, and said again by whoever said it.
+            let _ = core.deliver(message, bytes);
         }
     }
 }
@@ -121,9 +193,11 @@ pub(super) async fn announce(shared: Arc<Shared>) {
             continue;
         }
         was_ready = status.ready;
-        let (view, commit) = status.core.as_ref().map_or((0, 0), |core| (core.view, core.commit));
+        // Whoever ended the core has said why.
+        let Some(core) = status.core else { continue };
+        let (view, commit) = (core.view, core.commit);
         if was_ready {
-            tracing::info!(view, commit, primary = status.core.is_some_and(|core| core.is_primary), "ready");
+            tracing::info!(view, commit, primary = core.is_primary, "ready");
         } else {
             tracing::warn!(view, commit, health = status.health.words(), "not ready");
         }

@@ -3,13 +3,15 @@
 //! in one.
 //!
 //! In reading order: what the parts share (`shared`), whether a blank disk may be taken for a new one
-//! (`founding`), the core (`core`), and who asks from outside (`calls`).
+//! (`founding`), the core (`core`), the data plane (`data`), and who asks from outside (`calls`).
 
 mod calls;
 mod core;
+mod data;
 mod founding;
 mod shared;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use protocol::config::{Config, Limits, Timeouts};
@@ -55,14 +57,8 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let config = config_of(&seat);
     let (disk, past) = open_disk(&seat, &config).await?;
-    let (transport, inbox) = Transport::start(Settings {
-        key: seat.cluster.key.clone(),
-        own: Peer::Replica(seat.replica),
-        listen: listening.listen.clone(),
-        replicas: seat.cluster.replicas().map(|(id, place)| (id, place.to_owned())).collect(),
-        limits: transport::limits::Limits::default(),
-    })
-    .map_err(Failure::new)?;
+    let (transport, inbox) =
+        Transport::start(transport_settings(&seat, listening.listen.clone())).map_err(Failure::new)?;
     let shared = Arc::new(Shared::new(seat, listening.reserve, transport.clone(), past));
 
     let mut tasks = JoinSet::new();
@@ -99,6 +95,16 @@ pub(crate) async fn run(
     };
     transport.close().await;
     ended
+}
+
+fn transport_settings(seat: &Seat, listen: Vec<SocketAddr>) -> Settings {
+    Settings {
+        key: seat.cluster.key.clone(),
+        own: Peer::Replica(seat.replica),
+        listen,
+        replicas: seat.cluster.replicas().map(|(id, place)| (id, place.to_owned())).collect(),
+        limits: transport::limits::Limits::default(),
+    }
 }
 
 async fn open_disk(seat: &Seat, config: &Config) -> Result<(RealDisk, Past), Failure> {

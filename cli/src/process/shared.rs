@@ -5,16 +5,17 @@ use std::time::Instant;
 
 use protocol::data::message::Past;
 use protocol::types::ReplicaId;
+use replica::data::DataHandle;
 use replica::driver::{DriverHandle, clock};
 use transport::Transport;
 
 use crate::settings::{Reserve, Seat};
-use crate::status::{CoreStatus, DiskStatus, Health, ReplicaStatus};
+use crate::status::{CoreStatus, DataStatus, DiskStatus, Health, ReplicaStatus};
 
 pub(crate) struct Shared {
     pub(crate) seat: Seat,
     pub(crate) transport: Transport,
-    reserve: Reserve,
+    pub(super) reserve: Reserve,
     began: Instant,
     stage: Mutex<Stage>,
 }
@@ -25,11 +26,13 @@ struct Stage {
     waiting_for: Vec<ReplicaId>,
     /// None before the core runs, and while it is opened again.
     core: Option<DriverHandle>,
+    /// None before the chunks are open.
+    data: Option<DataHandle>,
 }
 
 impl Shared {
     pub(super) fn new(seat: Seat, reserve: Reserve, transport: Transport, past: Past) -> Shared {
-        let stage = Mutex::new(Stage { past, waiting_for: vec![], core: None });
+        let stage = Mutex::new(Stage { past, waiting_for: vec![], core: None, data: None });
         Shared { seat, transport, reserve, began: Instant::now(), stage }
     }
 
@@ -44,6 +47,14 @@ impl Shared {
 
     pub(super) fn set_core(&self, core: Option<DriverHandle>) {
         self.stage().core = core;
+    }
+
+    pub(crate) fn data(&self) -> Option<DataHandle> {
+        self.stage().data.clone()
+    }
+
+    pub(super) fn set_data(&self, data: Option<DataHandle>) {
+        self.stage().data = data;
     }
 
     pub(super) fn past(&self) -> Past {
@@ -67,6 +78,8 @@ impl Shared {
         };
         let vitals = core.as_ref().map(DriverHandle::vitals);
         let core = vitals.and_then(|vitals| vitals.core());
+        let data = self.data().map(|data| DataStatus::of(data.vitals()));
+        let has_core = core.as_ref().is_some_and(|core| core.is_ready() && !core.amnesiac);
         let wal_bytes = vitals.map_or(0, |vitals| vitals.wal_bytes.get());
         ReplicaStatus {
             replica: self.seat.replica.get(),
@@ -76,11 +89,16 @@ impl Shared {
             clock_micros: clock::wall().get(),
             health: core.as_ref().map_or(Health::Starting, Health::of),
             waiting_for,
-            ready: core.as_ref().is_some_and(|core| core.is_ready() && !core.amnesiac),
+            ready: has_core && data.as_ref().is_some_and(|data| data.ready),
             core: core.as_ref().map(|core| CoreStatus::of(core, wal_bytes)),
             disk: self.disk_status(),
-            data: None,
+            data,
         }
+    }
+
+    /// None if the file system does not say.
+    pub(super) fn disk_size(&self) -> Option<u64> {
+        self.disk_status().map(|disk| disk.size_bytes)
     }
 
     fn disk_status(&self) -> Option<DiskStatus> {

@@ -3,6 +3,7 @@
 
 use clap::Arg;
 
+#[derive(Debug)]
 pub(crate) struct Setting {
     pub(crate) name: &'static str,
     /// What stands for the value in the help.

@@ -1,6 +1,7 @@
 //! What a replica says of itself: the same document over the cluster's transport and at `/status`.
 
 use protocol::vsr::StatusName;
+use replica::data::DataVitals;
 use replica::driver::CoreVitals;
 use serde::{Deserialize, Serialize};
 
@@ -120,19 +121,45 @@ impl DiskStatus {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DataStatus {
+    /// Whether receipts are given and upkeep works.
     pub(crate) ready: bool,
-    /// Bodies of which some owner is known to lack chunks.
+    pub(crate) chunks: u64,
+    pub(crate) chunk_bytes: u64,
+    /// Bodies of which this replica is known to lack chunks, and at most so many chunks.
     pub(crate) debts: u64,
-    /// What this replica itself lacks.
     pub(crate) chunks_missing: u64,
-    pub(crate) bytes_missing: u64,
-    /// Bad copies that are kept because there is no good one.
-    pub(crate) chunks_quarantined: u64,
-    pub(crate) chunks_collected: u64,
-    /// For how long some chunk has not been read and verified. None if there are none.
-    pub(crate) unscrubbed_seconds: Option<u64>,
+    /// What a new disk still has to fetch.
+    pub(crate) bytes_to_rebuild: u64,
+    /// Copies that have rotted or are gone and have not been replaced.
+    pub(crate) chunks_damaged: u64,
+    /// Of those: no replica has a sound copy.
+    pub(crate) chunks_lost: u64,
+    /// For how long some chunk has not been verified, as far as this process knows.
+    pub(crate) unscrubbed_seconds: u64,
+}
+
+impl DataStatus {
+    pub(crate) fn of(vitals: &DataVitals) -> DataStatus {
+        let now = vitals.now();
+        DataStatus {
+            ready: now.ready,
+            chunks: vitals.chunks.get(),
+            chunk_bytes: vitals.chunk_bytes.get(),
+            debts: now.figures.debts,
+            chunks_missing: now.figures.chunks_missing,
+            bytes_to_rebuild: now.figures.bytes_to_rebuild,
+            chunks_damaged: now.figures.damaged,
+            chunks_lost: now.figures.lost,
+            unscrubbed_seconds: now.unscrubbed_ms / 1_000,
+        }
+    }
+
+    /// Whether everything is here that should be.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.debts == 0 && self.chunks_missing == 0 && self.bytes_to_rebuild == 0 && self.chunks_damaged == 0
+    }
 }
 
 impl CoreStatus {

@@ -2,7 +2,8 @@
 
 use protocol::quorums::Quorums;
 
-use super::document::{Health, ReplicaStatus};
+use super::document::{DataStatus, Health, ReplicaStatus};
+use super::table::size;
 
 /// What became of asking one replica.
 pub(crate) struct Reported<'a> {
@@ -66,7 +67,7 @@ impl Judgement {
         match serves {
             Some((answer, _)) => parts.push(format!("primary {}", answer.replica)),
             None => {
-                parts.push(format!("no primary with {quorum} replicas behind it: nothing can be written"))
+                parts.push(format!("no primary with {quorum} replicas behind it: nothing can be written"));
             }
         }
         let concerns = concerns(reports, now_micros);
@@ -109,20 +110,20 @@ fn concerns(reports: &[Reported<'_>], now_micros: u64) -> Vec<Concern> {
             reports.len()
         )));
     }
-    let data = || answers().filter_map(|answer| answer.data.as_ref());
-    let (debts, missing) =
-        (data().map(|data| data.debts).max(), data().map(|data| data.chunks_missing).sum::<u64>());
-    match (debts, missing) {
-        (None, _) => {}
-        (Some(0), 0) => concerns.push(Concern { words: "no debt".to_owned(), is_alarming: false }),
-        (Some(debts), missing) => {
-            concerns.push(alarm(format!("{debts} bodies below target, {missing} chunks to be fetched")));
+    let data: Vec<&DataStatus> = answers().filter_map(|answer| answer.data.as_ref()).collect();
+    if !data.is_empty() && data.iter().all(|data| data.is_whole()) {
+        concerns.push(Concern { words: "no debt".to_owned(), is_alarming: false });
+    }
+    let mut owed = |count: fn(&DataStatus) -> u64, words: fn(u64) -> String| {
+        let sum = data.iter().map(|data| count(data)).sum();
+        if sum > 0 {
+            concerns.push(alarm(words(sum)));
         }
-    }
-    let quarantined: u64 = data().map(|data| data.chunks_quarantined).sum();
-    if quarantined > 0 {
-        concerns.push(alarm(format!("{quarantined} damaged chunks without a good copy")));
-    }
+    };
+    owed(|data| data.debts, |debts| format!("{debts} bodies below target"));
+    owed(|data| data.bytes_to_rebuild, |bytes| format!("{} to be fetched for new disks", size(bytes)));
+    owed(|data| data.chunks_damaged, |chunks| format!("{chunks} damaged chunks to be replaced"));
+    owed(|data| data.chunks_lost, |chunks| format!("{chunks} CHUNKS LOST: no replica has a sound copy"));
     for answer in answers() {
         if answer.disk.is_some_and(|disk| disk.available_bytes <= disk.reserve_bytes) {
             concerns.push(alarm(format!("the disk of {} is full", answer.replica)));

@@ -7,6 +7,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use document::{CoreStatus, DataStatus, DiskStatus, Health, PeerStatus, ReplicaStatus};
+#[cfg(test)]
+pub(crate) use document::PeerStatus;
+pub(crate) use document::{CoreStatus, DataStatus, DiskStatus, Health, ReplicaStatus};
 pub(crate) use judgement::{Judgement, Reported};
 pub(crate) use table::draw;

@@ -72,13 +72,13 @@ fn row(answer: &ReplicaStatus, place: &str, commit: u64) -> [String; HEADINGS.le
         answer.disk.map_or_else(unknown, |disk| size(disk.used_bytes())),
         answer.disk.map_or_else(unknown, |disk| size(disk.available_bytes)),
         data.map_or_else(unknown, |data| data.chunks_missing.to_string()),
-        data.and_then(|data| data.unscrubbed_seconds).map_or_else(unknown, age),
+        data.map_or_else(unknown, |data| age(data.unscrubbed_seconds)),
         answer.version.clone(),
     ]
 }
 
 /// Three digits are enough to see what matters.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut unit = 0;
     let mut tenths = u128::from(bytes) * 10;

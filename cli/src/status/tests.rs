@@ -33,18 +33,24 @@ fn replica(number: u8, replicas: u8) -> ReplicaStatus {
         disk: Some(DiskStatus { size_bytes: 100 << 30, available_bytes: 60 << 30, reserve_bytes: 5 << 30 }),
         data: Some(DataStatus {
             ready: true,
+            chunks: 50,
+            chunk_bytes: 200 << 20,
             debts: 0,
             chunks_missing: 0,
-            bytes_missing: 0,
-            chunks_quarantined: 0,
-            chunks_collected: 3,
-            unscrubbed_seconds: Some(90_000),
+            bytes_to_rebuild: 0,
+            chunks_damaged: 0,
+            chunks_lost: 0,
+            unscrubbed_seconds: 90_000,
         }),
     }
 }
 
 fn core_of(status: &mut ReplicaStatus) -> &mut CoreStatus {
     status.core.as_mut().unwrap()
+}
+
+fn data_of(answers: &mut [Result<ReplicaStatus, String>; 3], number: usize) -> &mut DataStatus {
+    answers[number].as_mut().unwrap().data.as_mut().unwrap()
 }
 
 fn judge(change: impl FnOnce(&mut [Result<ReplicaStatus, String>; 3])) -> Judgement {
@@ -95,14 +101,22 @@ fn what_should_be_looked_at_is_named() {
     assert_eq!(lagging.condition, Condition::Degraded);
 
     let indebted = judge(|answers| {
-        let data = answers[2].as_mut().unwrap().data.as_mut().unwrap();
-        (data.debts, data.chunks_missing) = (7, 9);
+        data_of(answers, 1).debts = 3;
+        data_of(answers, 2).debts = 4;
+        data_of(answers, 0).bytes_to_rebuild = 3 << 29;
     });
-    assert_eq!(
-        indebted.summary,
-        "3 of 3 replicas healthy, primary 1, 7 bodies below target, 9 chunks to be fetched"
+    let expected =
+        "3 of 3 replicas healthy, primary 1, 7 bodies below target, 1.5 GiB to be fetched for new disks";
+    assert_eq!((indebted.summary.as_str(), indebted.condition), (expected, Condition::Degraded));
+
+    let lost = judge(|answers| {
+        let data = data_of(answers, 2);
+        (data.chunks_damaged, data.chunks_lost) = (2, 1);
+    });
+    assert!(
+        lost.summary.ends_with("2 damaged chunks to be replaced, 1 CHUNKS LOST: no replica has a sound copy")
     );
-    assert_eq!(indebted.condition, Condition::Degraded);
+    assert_eq!(lost.condition, Condition::Degraded);
 
     let full = judge(|answers| {
         answers[0].as_mut().unwrap().disk.as_mut().unwrap().available_bytes = 1 << 30;

@@ -157,6 +157,9 @@ pub const PREFIX_SIZE: usize = 56;
 /// The longest head: a `Blocks` with an outline of the largest chunk.
 pub const HEAD_SIZE_MAX: usize = 8 << 10;
 
+/// The longest document of a `Status`: a few hundred figures.
+pub const STATUS_BYTES_MAX: u32 = 64 << 10;
+
 /// How much follows a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
