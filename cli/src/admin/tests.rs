@@ -38,6 +38,7 @@ fn figures() -> Figures {
         version: "0.1.0".into(),
         uptime_seconds: 5,
         clock_micros: 1_800_000_000_500_000,
+        cpu_micros: 1_500_000,
         health: Health::Normal,
         waiting_for: vec![],
         ready: true,

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gateway::cluster::{Cluster, ClusterError, Link, chunk_size_for};
-use protocol::catalog::{
-    BucketRef, Conditions, Delete, ETag, Error, NewBody, Operation, PieceStart,
-};
+use protocol::catalog::{BucketRef, Conditions, Delete, ETag, Error, NewBody, Operation, PieceStart};
 use tokio::task::JoinSet;
 
 use super::baseline;
@@ -100,7 +98,8 @@ impl<L: Link> Load<L> {
     fn baselines(&self, report: &mut Report) -> Result<(), Failure> {
         let plan = &self.plan;
         let pieces = plan.bulk_count.clamp(1, 8);
-        let rate = baseline::append_rate(&plan.baseline_dir, plan.bulk_bytes, pieces).map_err(Failure::new)?;
+        let rate =
+            baseline::append_rate(&plan.baseline_dir, plan.bulk_bytes, pieces).map_err(Failure::new)?;
         report.add(Line::rate("append to a file, one sync for each body", rate));
         let syncs = baseline::sync_times(&plan.baseline_dir, 200).map_err(Failure::new)?;
         report.add(Line::latencies("write 4 KiB and sync", &syncs));
@@ -259,7 +258,11 @@ async fn show_progress(name: &'static str, finished: Arc<AtomicU64>, count: usiz
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let now = finished.load(Ordering::Relaxed);
-        eprintln!("{:>5.0} s  {name}: {now} of {count}, {} in the last second", begun.elapsed().as_secs_f64(), now - before);
+        eprintln!(
+            "{:>5.0} s  {name}: {now} of {count}, {} in the last second",
+            begun.elapsed().as_secs_f64(),
+            now - before
+        );
         before = now;
     }
 }

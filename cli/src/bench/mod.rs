@@ -9,5 +9,5 @@ mod cpu;
 mod loads;
 mod report;
 
+pub(crate) use cpu::own as own_cpu;
 pub(crate) use loads::{Plan, run};
-pub(crate) use report::{Line, Report};

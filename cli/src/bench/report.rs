@@ -102,8 +102,10 @@ impl Report {
             "", "count", "per s", "MiB/s", "median µs", "p99 µs", "max µs", "CPU µs", "CPU s/GiB"
         );
         for line in &self.lines {
-            let whole = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.0}"));
-            let fine = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
+            let whole =
+                |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.0}"));
+            let fine =
+                |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
             let count = line.count.map_or_else(|| "-".to_owned(), |count| count.to_string());
             let _ = writeln!(
                 out,

@@ -17,7 +17,11 @@ use crate::settings::{self, Setting, Sources};
 
 pub(super) fn command() -> Command {
     let number = |name: &'static str, default: &'static str| {
-        Arg::new(name).long(name).value_name("NUMBER").default_value(default).value_parser(value_parser!(usize))
+        Arg::new(name)
+            .long(name)
+            .value_name("NUMBER")
+            .default_value(default)
+            .value_parser(value_parser!(usize))
     };
     Command::new("bench")
         .about("Put load on a running cluster and tell what it can do. Makes and removes a bucket of its own")
