@@ -23,7 +23,7 @@ use protocol::wire::Wire;
 use super::store::{CheckTask, Queues, ScrubTask};
 use super::vitals::{DataVitals, DataVitalsNow};
 use super::{Answered, DataOptions, DataOutlets};
-use crate::driver::{DriverHandle, Inbox, clock};
+use crate::driver::{DriverHandle, Inbox, LocalAnswer, clock};
 use crate::storage::chunks::OpenReport;
 
 /// How often the standing of the core is looked at, and the machines are told the time.
@@ -267,8 +267,9 @@ impl DataThread {
         match output {
             UpkeepOutput::AskLocal { ask, query } => {
                 let inbox = self.inbox.clone();
-                let asked = Box::new(move |local: crate::driver::LocalAnswer| {
-                    let answer = local.answer.ok().and_then(|bytes| QueryReply::from_bytes(&bytes).ok());
+                let asked = Box::new(move |local: Option<LocalAnswer>| {
+                    let answer = local.and_then(|local| local.answer.ok());
+                    let answer = answer.and_then(|bytes| QueryReply::from_bytes(&bytes).ok());
                     inbox.complete(Input::LocalAnswer { ask, answer });
                 });
                 self.driver.ask(query.to_bytes(), asked);

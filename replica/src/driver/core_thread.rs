@@ -10,6 +10,7 @@ use bytes::Bytes;
 use protocol::entry::Entry;
 use protocol::machine::Invalid;
 use protocol::message::Message;
+use protocol::tables::ReplicaTables;
 use protocol::types::{Checksum, Incarnation, Op, REPLICAS_MAX, ReplicaId};
 use protocol::vsr::{Effect, Event, Halt};
 
@@ -28,8 +29,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// How often the core's figures are left for others to see.
 const PUBLISH_EVERY: Duration = Duration::from_millis(50);
 
-/// The answer to a question that another thread asked of the applied tables.
-pub type Asked = Box<dyn FnOnce(LocalAnswer) + Send>;
+/// The answer to a question that another thread asked of the applied tables. None: they cannot be
+/// asked at present.
+pub type Asked = Box<dyn FnOnce(Option<LocalAnswer>) + Send>;
 
 /// What this replica's own tables say, which may be behind.
 #[derive(Clone, Debug)]
@@ -145,16 +147,7 @@ impl<D: Disk> CoreThread<D> {
                     self.core.on_checkpoint_flushed(effects);
                 }
             }
-            Input::Ask { query, asked } => match self.core.state().query(&query) {
-                Ok(answer) => asked(LocalAnswer {
-                    applied: self.core.applied(),
-                    incarnations: self.core.state().incarnations(),
-                    answer,
-                }),
-                // The core meets the same fault at its own next read of that row, and knows what to
-                // do about it. Until then nobody gets an answer.
-                Err(fault) => tracing::error!(reason = fault.reason, "the tables cannot be read"),
-            },
+            Input::Ask { query, asked } => asked(self.answer(&query)),
             Input::Resign => self.core.resign(effects),
             Input::StorageFailed { what, error } => {
                 return Some(Ended::Failed(format!("{what}: {error}")));
@@ -162,6 +155,25 @@ impl<D: Disk> CoreThread<D> {
             Input::Stop => return Some(Ended::Stopped),
         }
         self.perform(effects)
+    }
+
+    /// In the middle of a sync the tables are a mixture of two states, and say what was never true.
+    fn answer(&self, query: &Bytes) -> Option<LocalAnswer> {
+        let state = self.core.state();
+        if state.tables().syncing().is_some() {
+            return None;
+        }
+        match state.query(query) {
+            Ok(answer) => {
+                Some(LocalAnswer { applied: self.core.applied(), incarnations: state.incarnations(), answer })
+            }
+            // The core meets the same fault at its own next read of that row, and knows what to do
+            // about it.
+            Err(fault) => {
+                tracing::error!(reason = fault.reason, "the tables cannot be read");
+                None
+            }
+        }
     }
 
     fn perform(&mut self, effects: &mut Vec<Effect>) -> Option<Ended> {

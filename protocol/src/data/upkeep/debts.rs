@@ -182,11 +182,11 @@ impl Upkeep {
             self.debts.whole.insert(id);
             return;
         }
-        let pulled_at = self.later(self.settings.retry_ms);
+        let again_at = self.later(self.settings.retry_after(ended));
         let patience_ms = self.settings.debt_patience_ms;
         if let Some(candidate) = self.debts.candidates.get_mut(&id) {
             let old = self.now.since(candidate.since) >= patience_ms;
-            candidate.not_before = if old { pulled_at } else { candidate.since.plus(patience_ms) };
+            candidate.not_before = if old { again_at } else { candidate.since.plus(patience_ms) };
         }
     }
 

@@ -74,12 +74,16 @@ impl Findings {
         self.by_chunk.keys().next().map(|chunk| chunk.body)
     }
 
-    fn of(&self, id: BodyId) -> impl Iterator<Item = (&ChunkId, &Finding)> {
-        self.by_chunk.range(id.chunk(0)..=id.chunk(u32::MAX))
+    /// The chunks of the body that something was found of.
+    fn of(&self, id: BodyId) -> Vec<u32> {
+        let range = self.by_chunk.range(id.chunk(0)..=id.chunk(u32::MAX));
+        range.map(|(chunk, _)| chunk.index).collect()
     }
 
-    fn forget(&mut self, id: BodyId) {
-        self.by_chunk.retain(|chunk, _| chunk.body != id);
+    fn forget(&mut self, id: BodyId, indexes: &[u32]) {
+        for index in indexes {
+            self.by_chunk.remove(&id.chunk(*index));
+        }
     }
 }
 
@@ -102,35 +106,40 @@ impl Upkeep {
     pub(super) fn on_found_body(&mut self, id: BodyId, answer: Option<Answer>) {
         self.findings.asking = false;
         let Some(Answer::Bodies { bodies, .. }) = answer else {
-            return self.postpone(id);
+            return self.postpone(id, Mended::Lacking);
         };
         let Some(named) = bodies.into_iter().find(|named| named.id == id) else {
-            return self.findings.forget(id);
+            let all = self.findings.of(id);
+            return self.findings.forget(id, &all);
         };
         // In work for another reason since it was asked: it comes to an end.
         if self.mends.contains(id) {
             return;
         }
         let count = named.body.roots.len();
-        let indexes = self.findings.of(id).map(|(chunk, _)| chunk.index);
-        let chunks: Vec<u32> = indexes.filter(|index| (*index as usize) < count).collect();
+        let all = self.findings.of(id);
+        let (chunks, beyond): (Vec<u32>, Vec<u32>) =
+            all.into_iter().partition(|index| (*index as usize) < count);
+        self.findings.forget(id, &beyond);
+        if chunks.is_empty() {
+            return;
+        }
         let copies = u8::try_from(self.standing.layout.copies()).unwrap_or(u8::MAX).saturating_sub(1);
         self.mend(id, named.body, chunks, Cause::Finding, copies, true);
     }
 
-    pub(super) fn on_finding_mended(&mut self, id: BodyId, ended: Mended) {
+    /// What else was found of the body in the meantime is looked into next.
+    pub(super) fn on_finding_mended(&mut self, id: BodyId, examined: &[u32], ended: Mended) {
         match ended {
-            Mended::Whole => self.findings.forget(id),
-            Mended::Lacking | Mended::Lost => self.postpone(id),
+            Mended::Whole => self.findings.forget(id, examined),
+            Mended::Lacking | Mended::Lost => self.postpone(id, ended),
         }
     }
 
-    fn postpone(&mut self, id: BodyId) {
-        let retry_at = self.later(self.settings.retry_ms);
-        for (chunk, finding) in &mut self.findings.by_chunk {
-            if chunk.body == id {
-                finding.not_before = retry_at;
-            }
+    fn postpone(&mut self, id: BodyId, ended: Mended) {
+        let retry_at = self.later(self.settings.retry_after(ended));
+        for finding in self.findings.by_chunk.range_mut(id.chunk(0)..=id.chunk(u32::MAX)) {
+            finding.1.not_before = retry_at;
         }
     }
 

@@ -49,6 +49,8 @@ pub(super) struct Mend {
     pub(super) body: ChunkedBody,
     /// Chunks to look for, the last one first.
     unseen: Vec<u32>,
+    /// Chunks that were looked at one by one: the findings that this mend is about.
+    examined: Vec<u32>,
     looking: bool,
     /// Chunks to fetch. True: a bad copy is here.
     pub(super) lacking: BTreeMap<u32, bool>,
@@ -112,6 +114,7 @@ impl Upkeep {
             may_pull,
             body,
             unseen: chunks,
+            examined: Vec::new(),
             looking: false,
             lacking: BTreeMap::new(),
             pulling: BTreeSet::new(),
@@ -185,6 +188,7 @@ impl Upkeep {
         let owned = self.standing.layout.owns(self.me, chunk);
         let Some(mend) = self.mends.by_body.get_mut(&id) else { return };
         mend.looking = false;
+        mend.examined.push(index);
         match outcome {
             Ok(()) => {}
             // Nobody misses a copy that stood in for another one.
@@ -202,7 +206,7 @@ impl Upkeep {
         let Some(mend) = self.mends.by_body.remove(&id) else { return };
         self.mends.ended += 1;
         match mend.cause {
-            Cause::Finding => self.on_finding_mended(id, mend.ended),
+            Cause::Finding => self.on_finding_mended(id, &mend.examined, mend.ended),
             Cause::Debt => self.on_debt_mended(id, mend.ended),
             Cause::Survey => self.on_survey_mended(id, &mend.body, mend.ended),
         }

@@ -16,6 +16,9 @@ use crate::data::outline::{BLOCK_SIZE, ChunkRoot, Outline};
 use crate::data::storage::StoreFault;
 use crate::types::{ReplicaId, Tick};
 
+/// So many chunks are fetched at once, however small they are.
+const PULL_COUNT_MAX: usize = 64;
+
 #[derive(Debug)]
 pub(super) struct Pull {
     root: ChunkRoot,
@@ -165,7 +168,7 @@ impl Upkeep {
                     mend.ended = mend.ended.max(Mended::Lacking);
                     break;
                 }
-                if bytes > self.settings.pull_bytes_max {
+                if bytes > self.settings.pull_bytes_max || self.pulls.by_chunk.len() >= PULL_COUNT_MAX {
                     return;
                 }
                 mend.lacking.remove(&index);
@@ -349,5 +352,39 @@ impl Pull {
             self.source = self.source.filter(|source| *source != from);
             self.step = Step::Next;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_blocks_that_fit_the_root_and_the_question_are_taken() {
+        let bytes: Vec<u8> = (0..3 * BLOCK_SIZE + 7).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let outline = Outline::of(&bytes);
+        let block = BLOCK_SIZE as usize;
+        let mut pull = Pull::new(outline.root(), outline.length, false);
+        let mut changed = bytes[..block].to_vec();
+        changed[5] ^= 1;
+        let other = Outline::of(&changed);
+        let refused: [(u32, &Outline, u32, &[u8]); 6] = [
+            (16, &outline, 0, &changed),
+            (16, &other, 0, &changed),
+            (16, &outline, 1, &bytes[block..2 * block]),
+            (1, &outline, 0, &bytes[..2 * block]),
+            (16, &outline, 0, &bytes[..block + 1]),
+            (16, &outline, 0, &[]),
+        ];
+        for (count, outline, first, bytes) in refused {
+            assert!(!pull.accept(count, outline, first, bytes));
+            assert_eq!(pull.next_block(), 0);
+        }
+        assert!(pull.accept(2, &outline, 0, &bytes[..2 * block]));
+        assert_eq!((pull.next_block(), pull.count()), (2, 2));
+        assert!(!pull.is_complete());
+        assert!(pull.accept(16, &outline, 2, &bytes[2 * block..]));
+        assert!(pull.is_complete());
+        assert_eq!(pull.bytes, bytes);
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::mend::Mended;
 use crate::catalog::{BodyId, ChunkId, Operation, Query};
 use crate::data::message::DataBody;
 use crate::data::outline::{CHUNK_BYTES_MAX, ChunkRoot};
@@ -58,6 +59,14 @@ impl UpkeepSettings {
         }
     }
 
+    /// When to try again: what nobody has does not come back soon, if at all.
+    pub(super) fn retry_after(&self, ended: Mended) -> u64 {
+        match ended {
+            Mended::Whole | Mended::Lacking => self.retry_ms,
+            Mended::Lost => self.retry_ms.saturating_mul(LOST_RETRY_FACTOR),
+        }
+    }
+
     /// Whether the numbers fit together; the error names the first that does not.
     pub fn check(&self) -> Result<(), &'static str> {
         if self.pull_bytes_max < u64::from(CHUNK_BYTES_MAX) {
@@ -77,6 +86,8 @@ impl UpkeepSettings {
         Ok(())
     }
 }
+
+const LOST_RETRY_FACTOR: u64 = 12;
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {

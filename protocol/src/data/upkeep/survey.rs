@@ -43,8 +43,8 @@ enum Step {
         page: VecDeque<NamedBody>,
         /// The page is the last one.
         last: bool,
-        /// A body could not be made whole: the walk proves nothing.
-        failed: bool,
+        /// How the worst of its bodies ended. Unless all are whole, the walk proves nothing.
+        worst: Mended,
     },
     Proposing,
 }
@@ -144,7 +144,7 @@ impl Upkeep {
                 self.survey.bytes_total += bytes;
                 if ends {
                     let page = VecDeque::new();
-                    self.survey.step = Step::Walking { after: None, page, last: false, failed: false };
+                    self.survey.step = Step::Walking { after: None, page, last: false, worst: Mended::Whole };
                 }
             }
             Step::Walking { after, page, last, .. } => {
@@ -172,27 +172,27 @@ impl Upkeep {
                 self.mend(named.id, named.body, chunks, Cause::Survey, copies, may_pull);
             }
         }
-        let Step::Walking { after, last, failed, .. } = self.survey.step else { return };
+        let Step::Walking { after, last, worst, .. } = self.survey.step else { return };
         if !last {
             self.survey.asking = true;
             self.ask(Asked::Survey, Query::ListBodies { after, limit: PAGE_LIMIT });
         } else if !self.mends.serves(Cause::Survey) {
-            self.finish_walk(failed);
+            self.finish_walk(worst);
         }
     }
 
     pub(super) fn on_survey_mended(&mut self, id: BodyId, body: &ChunkedBody, ended: Mended) {
         self.survey.bytes_seen += self.owned_bytes(id, body);
-        if let Step::Walking { failed, .. } = &mut self.survey.step {
-            *failed |= ended != Mended::Whole;
+        if let Step::Walking { worst, .. } = &mut self.survey.step {
+            *worst = ended.max(*worst);
         }
     }
 
-    fn finish_walk(&mut self, failed: bool) {
-        self.survey.missed = failed;
-        if failed {
+    fn finish_walk(&mut self, worst: Mended) {
+        self.survey.missed = worst != Mended::Whole;
+        if self.survey.missed {
             let patience_ms = self.settings.debt_patience_ms;
-            let retry_at = self.later(self.settings.retry_ms).max(self.now.plus(patience_ms));
+            let retry_at = self.later(self.settings.retry_after(worst)).max(self.now.plus(patience_ms));
             return self.survey.wait(retry_at);
         }
         self.survey.done = true;

@@ -52,6 +52,16 @@ fn one_holder_after_another_is_asked_until_one_answers() {
     world.settle("everything is whole", World::is_whole);
 }
 
+/// A memory, a cable or a program at the other end is broken.
+#[test]
+fn a_holder_that_sends_other_bytes_is_passed_over() {
+    let mut world = World::of(3, 25);
+    world.nodes[0].lies = true;
+    let ids: Vec<BodyId> = (0..10).map(|_| world.put(2, &[0, 1], &[0, 1])).collect();
+    world.settle("everything is whole", World::is_whole);
+    assert!(ids.iter().all(|id| world.holds_soundly(2, *id)));
+}
+
 #[test]
 fn a_replaced_disk_is_rebuilt_and_says_so() {
     let mut world = World::of(3, 4);
@@ -117,6 +127,25 @@ fn a_rotten_copy_is_replaced_before_it_is_deleted() {
     world.settle("nothing is set aside", World::is_whole);
     assert_eq!(world.marks(1, |mark| matches!(mark, Mark::Damaged { .. })), 1);
     assert_eq!(world.marks(1, |mark| matches!(mark, Mark::Repaired { .. })), 1);
+}
+
+/// The scrub finds one chunk of a body after another, while the first is being replaced.
+#[test]
+fn what_is_found_while_something_is_mended_is_not_forgotten() {
+    let settings = UpkeepSettings { scrub_period_ms: 1 << 40, ..settings() };
+    let mut world = World::with(3, 26, settings);
+    let id = world.put(4, &[0, 1, 2], &[0, 1, 2]);
+    world.settle("the first pass is over", |world| {
+        world.marks(1, |mark| matches!(mark, Mark::Scrubbed { .. })) > 0
+    });
+    for index in 0..4 {
+        world.rot(1, id.chunk(index), 1);
+        let now = world.now;
+        world.nodes[1].upkeep.on_damage(now, id.chunk(index));
+        world.run(3);
+    }
+    world.run(2_000);
+    assert!(world.holds_soundly(1, id));
 }
 
 /// The index cannot say any more what is here: for a debt, for a rebuild, for a start it is no copy.
@@ -298,8 +327,8 @@ fn the_poorest_bodies_are_repaired_first() {
     let mut poor = Vec::new();
     let mut rich = Vec::new();
     // Replica 6 owes a chunk of each. All others, or just enough, have one.
-    while poor.len() < 6 || rich.len() < 6 {
-        let is_rich = rich.len() < poor.len() + 1 && rich.len() < 6;
+    while poor.len() < 20 || rich.len() < 20 {
+        let is_rich = rich.len() < poor.len() + 1 && rich.len() < 20;
         let holders: &[usize] = if is_rich { &[0, 1, 2, 3, 4, 5] } else { &[0, 1, 2, 3] };
         let id = world.store(1, holders);
         if !world.layout.owns(replica(6), id.chunk(0)) {

@@ -226,6 +226,8 @@ pub(super) struct Node {
     pub(super) down: bool,
     /// Applies nothing more of the log.
     pub(super) frozen: bool,
+    /// Sends other bytes than it has.
+    pub(super) lies: bool,
     pub(super) marks: Vec<Mark>,
     /// Chunks that others sent to repair it.
     pub(super) fetched: Vec<ChunkId>,
@@ -567,7 +569,14 @@ impl World {
         }
         while let Some(output) = self.nodes[index].holder.next_output() {
             match output {
-                HolderOutput::Answer { to: Peer::Replica(to), call, body } => {
+                HolderOutput::Answer { to: Peer::Replica(to), call, mut body } => {
+                    if let DataBody::Blocks { bytes, .. } = &mut body
+                        && self.nodes[index].lies
+                    {
+                        let mut changed = bytes.to_vec();
+                        changed[0] ^= 1;
+                        *bytes = changed.into();
+                    }
                     let (to, delay_ms) = (to.index(), 1 + self.below(10));
                     if !self.is_lost() {
                         self.at(delay_ms, to, Event::Answer { from: index, to, call, body });
@@ -764,6 +773,7 @@ impl Node {
             start: 0,
             down: false,
             frozen: false,
+            lies: false,
             marks: Vec::new(),
             fetched: Vec::new(),
             deleted: Vec::new(),
