@@ -1,9 +1,10 @@
 //! `viewstone`: the one program people run.
 //!
 //! In reading order: the commands (`commands`), what they are told (`settings`), a running replica
-//! (`process`), what can be seen of it (`status`, `admin`).
+//! (`process`), what can be seen of it (`status`, `admin`), and what it can do (`bench`).
 
 mod admin;
+mod bench;
 mod commands;
 mod logging;
 mod panic;

@@ -1,6 +1,7 @@
 //! The commands, and what their ends mean: 0 is success, 1 a failure, 64 a wrong flag or setting.
 //! `status` has an answer of its own.
 
+mod bench;
 mod keygen;
 mod replace_disk;
 mod replica;
@@ -57,6 +58,7 @@ fn program() -> Command {
         .subcommand(replica::command())
         .subcommand(replace_disk::command())
         .subcommand(status::command())
+        .subcommand(bench::command())
 }
 
 pub(crate) fn run() -> ExitCode {
@@ -85,6 +87,7 @@ fn dispatch(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         Some(("replica", matches)) => replica::run(matches),
         Some(("replace-disk", matches)) => replace_disk::run(matches),
         Some(("status", matches)) => status::run(matches),
+        Some(("bench", matches)) => bench::run(matches),
         _ => unreachable!("clap knows no other command and requires one"),
     }
 }

@@ -87,6 +87,7 @@ impl Shared {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.began.elapsed().as_secs(),
             clock_micros: clock::wall().get(),
+            cpu_micros: u64::try_from(crate::bench::own_cpu().as_micros()).unwrap_or(u64::MAX),
             health: core.as_ref().map_or(Health::Starting, Health::of),
             waiting_for,
             ready: has_core && data.as_ref().is_some_and(|data| data.ready),

@@ -14,6 +14,8 @@ pub(crate) struct ReplicaStatus {
     pub(crate) uptime_seconds: u64,
     /// What its clock says, in microseconds since 1970.
     pub(crate) clock_micros: u64,
+    /// Processor time that its process has used.
+    pub(crate) cpu_micros: u64,
     pub(crate) health: Health,
     /// Whom its first start waits for.
     pub(crate) waiting_for: Vec<u8>,

@@ -11,6 +11,7 @@ fn replica(number: u8, replicas: u8) -> ReplicaStatus {
         version: "0.1.0".into(),
         uptime_seconds: 60,
         clock_micros: NOW,
+        cpu_micros: 1_500_000,
         health: Health::Normal,
         waiting_for: vec![],
         ready: true,

@@ -22,11 +22,11 @@ use crate::transport::Shared;
 pub(crate) async fn serve_call(
     shared: Arc<Shared>,
     from: Peer,
+    tally: Arc<Tally>,
     peer_room: Budget,
     call: RecvStream,
     mut answer: SendStream,
 ) {
-    let tally = shared.book.tally(from);
     let server = Server { shared: &shared, from, peer_room: &peer_room, tally: &tally };
     let mut stream = ChunkReader::new(call);
     match server.receive(&mut stream).await {

@@ -18,7 +18,7 @@ fn chunk() -> ChunkId {
 }
 
 fn bytes(size: usize) -> Bytes {
-    (0..size).map(|index| (index % 251) as u8).collect()
+    (0..=250_u8).cycle().take(size).collect()
 }
 
 fn put(size: usize) -> DataBody {
@@ -212,4 +212,25 @@ async fn what_is_no_call_is_reset_and_harms_no_other() {
     let answering = tokio::spawn(async move { next(&mut inbox.calls).await.responder.answer(stored()) });
     assert_eq!(asking.call(ZERO, put(1)).await, Ok(stored()));
     answering.await.unwrap();
+}
+
+/// An impatient caller must not break off the handshake that everybody waits for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_comes_about_even_if_no_caller_waits_for_it() {
+    let (_server, mut inbox, asking, _) = pair(Limits::default()).await;
+    let impatient = time::timeout(Duration::from_nanos(1), asking.call(ZERO, get(1))).await;
+    assert!(impatient.is_err());
+    becomes("connected", || counters_of(&asking, replica(0)).connections == 2).await;
+    assert!(inbox.calls.try_recv().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transport_that_nobody_has_any_more_is_gone_for_its_peers_too() {
+    let (server, mut inbox, asking, _) = pair(Limits::default()).await;
+    let answering = tokio::spawn(async move { next(&mut inbox.calls).await.responder.answer(stored()) });
+    assert_eq!(asking.call(ZERO, put(1)).await, Ok(stored()));
+    answering.await.unwrap();
+    becomes("both connections", || counters_of(&server, client(9)).connections == 2).await;
+    drop(asking);
+    becomes("gone", || server.counters().peers.is_empty()).await;
 }

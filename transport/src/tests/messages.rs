@@ -147,9 +147,8 @@ async fn a_peer_that_starts_late_is_reached_and_gets_no_old_news() {
 #[test]
 fn a_full_queue_forgets_old_heartbeats_but_keeps_the_log_that_came_first() {
     let book = Book::default();
-    let tally = book.tally(replica(0));
-    let outbox = Outbox::new();
-    let push = |message: Message| outbox.push(&Outgoing::new(message), &tally);
+    let outbox = Outbox::new(book.tally(replica(0)));
+    let push = |message: Message| outbox.push(&Outgoing::new(message));
     let small = class_limits(Class::Control).queued_bytes as u64 / 1024;
     for sequence in 0..small + 10 {
         push(heartbeat(replica(1), sequence));

@@ -334,14 +334,17 @@ impl Holder {
         }
     }
 
-    pub fn on_found(&mut self, job: Job, found: Option<Found>) {
+    pub fn on_found(&mut self, job: Job, found: Result<Found, ReadFault>) {
         let Some(Waiting::Find { holding, caller }) =
             take_if(&mut self.waiting, job, |waiting| matches!(waiting, Waiting::Find { .. }))
         else {
             return;
         };
         let wanted = Found { root: holding.root, length: holding.length };
-        let answer = if found == Some(wanted) { self.receipt(&holding) } else { DataBody::NotHere };
+        if found == Err(ReadFault::Damaged) {
+            self.outputs.push_back(HolderOutput::Damage { chunk: holding.chunk });
+        }
+        let answer = if found == Ok(wanted) { self.receipt(&holding) } else { DataBody::NotHere };
         self.finish(caller, answer);
     }
 

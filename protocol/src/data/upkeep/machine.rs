@@ -215,7 +215,7 @@ impl Upkeep {
     }
 
     /// In the order of the question.
-    pub fn on_found(&mut self, now: Tick, job: Job, found: Vec<Option<Found>>) {
+    pub fn on_found(&mut self, now: Tick, job: Job, found: Vec<Result<Found, ReadFault>>) {
         self.advance(now);
         if let Some(Begun::Find(body, indexes)) = self.reported(job, |begun| matches!(begun, Begun::Find(..)))
         {

@@ -9,7 +9,7 @@ use super::{Mark, UpkeepSettings};
 use crate::catalog::{BodyId, Verdict};
 use crate::data::outline::CHUNK_BYTES_MAX;
 use crate::types::SessionId;
-use world::{CHUNK_SIZE, Entry};
+use world::{CHUNK_SIZE, Entry, HEAD};
 
 /// The third receipt came after the commit: the log thinks that a copy is missing.
 #[test]
@@ -117,6 +117,16 @@ fn a_rotten_copy_is_replaced_before_it_is_deleted() {
     world.settle("nothing is set aside", World::is_whole);
     assert_eq!(world.marks(1, |mark| matches!(mark, Mark::Damaged { .. })), 1);
     assert_eq!(world.marks(1, |mark| matches!(mark, Mark::Repaired { .. })), 1);
+}
+
+/// The index cannot say any more what is here: for a debt, for a rebuild, for a start it is no copy.
+#[test]
+fn a_copy_whose_head_is_rotten_is_replaced() {
+    let mut world = World::of(3, 24);
+    let id = world.put(2, &[0, 1, 2], &[0, 1]);
+    world.rot(2, id.chunk(1), HEAD);
+    world.settle("everything is whole", World::is_whole);
+    assert_eq!(world.marks(2, |mark| matches!(mark, Mark::Repaired { .. })), 1);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Seeds: everything at once, then peace, and then everything must be whole.
 
-use super::world::{Entry, World};
+use super::world::{Entry, HEAD, World};
 use crate::catalog::{BodyId, Verdict};
 use crate::types::{Op, SessionId};
 
@@ -90,7 +90,7 @@ fn rot(world: &mut World, node: usize) {
     }
     let chunk = chunks[usize::try_from(world.below(chunks.len() as u64)).unwrap()];
     if sound_copies(world, chunk) >= 2 {
-        let block = u32::try_from(world.below(3)).unwrap();
+        let block = [0, 1, 2, HEAD][usize::try_from(world.below(4)).unwrap()];
         world.rot(node, chunk, block);
     }
 }

@@ -31,6 +31,9 @@ pub(super) const KEY: ReceiptKey = ReceiptKey::new([3; 32]);
 /// Chunks of the tests: two blocks and a bit, so that a chunk has a short last block.
 pub(super) const CHUNK_SIZE: u32 = 2 * BLOCK_SIZE + 100;
 
+/// Stands for what is stored beside the blocks: if that has rotted, the index cannot say what is here.
+pub(super) const HEAD: u32 = u32::MAX;
+
 /// One entry of the log.
 #[derive(Clone, Debug)]
 pub(super) enum Entry {
@@ -155,9 +158,12 @@ pub(super) struct Store {
 }
 
 impl Store {
-    fn find(&self, chunk: &ChunkId) -> Option<Found> {
-        let stored = self.chunks.get(chunk)?;
-        Some(Found { root: stored.root, length: u32::try_from(stored.bytes.len()).unwrap() })
+    fn find(&self, chunk: &ChunkId) -> Result<Found, ReadFault> {
+        let stored = self.chunks.get(chunk).ok_or(ReadFault::Absent)?;
+        if stored.rotten.contains(&HEAD) {
+            return Err(ReadFault::Damaged);
+        }
+        Ok(Found { root: stored.root, length: u32::try_from(stored.bytes.len()).unwrap() })
     }
 
     fn read(&self, chunk: ChunkId, root: ChunkRoot, first: u32, count: u32) -> Result<ReadBlocks, ReadFault> {
@@ -168,8 +174,7 @@ impl Store {
             return Err(ReadFault::Absent);
         }
         let end = blocks.min(first.saturating_add(count));
-        let end = stored.rotten.range(first..end).next().copied().unwrap_or(end);
-        if end == first {
+        if stored.rotten.contains(&HEAD) || stored.rotten.range(first..end).next().is_some() {
             return Err(ReadFault::Damaged);
         }
         let at = |block: u32| (block as usize * BLOCK_SIZE as usize).min(stored.bytes.len());
@@ -646,8 +651,10 @@ impl World {
             UpkeepOutput::Store { job, chunk, root, bytes } => {
                 upkeep.on_stored(now, job, store.put(chunk, root, bytes));
             }
-            UpkeepOutput::Quarantine { job, chunk } => {
-                if let Some(stored) = store.chunks.remove(&chunk) {
+            UpkeepOutput::Quarantine { job, chunk, root } => {
+                if store.scrub(&chunk, root).is_err()
+                    && let Some(stored) = store.chunks.remove(&chunk)
+                {
                     store.aside.insert(chunk, stored);
                 }
                 upkeep.on_done(now, job);
