@@ -31,3 +31,37 @@ fn place(panic: &PanicHookInfo<'_>) -> String {
 fn thread() -> String {
     std::thread::current().name().unwrap_or("a thread without a name").to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    use super::*;
+
+    const AGAIN: &str = "VIEWSTONE_TEST_OF_PANICS";
+    const SIGABRT: i32 = 6;
+
+    /// In this test's own process, run once more.
+    #[test]
+    fn a_panic_of_any_thread_ends_the_process_unless_it_is_expected() {
+        if std::env::var_os(AGAIN).is_some() {
+            end_the_process_upon_any();
+            assert_eq!(expected_panic::catch(|| panic!("this one is expected")), None::<()>);
+            eprintln!("still here");
+            let _ = std::thread::spawn(|| panic!("this one is not")).join();
+            eprintln!("never said");
+            return;
+        }
+        let name = "panic::tests::a_panic_of_any_thread_ends_the_process_unless_it_is_expected";
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(AGAIN, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(SIGABRT), "{said}");
+        assert!(said.contains("still here") && said.contains("this one is not"), "{said}");
+        assert!(!said.contains("never said") && !said.contains("this one is expected"), "{said}");
+    }
+}

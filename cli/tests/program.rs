@@ -50,6 +50,7 @@ fn the_only_replica_of_a_cluster_has_no_disk_to_be_replaced_from() {
     let output = cluster.replace_disk(0);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("nobody else has what was on its disk"));
+    assert!(!cluster.data(0).exists(), "nothing was touched");
 }
 
 #[test]

@@ -118,6 +118,29 @@ fn a_replica_whose_disk_is_gone_is_not_started_as_new_and_comes_back_with_replac
     cluster.wait("a healthy cluster", || (cluster.status(&[]).0 == Some(0)).then_some(()));
 }
 
+/// Rot in what can be fetched again costs neither the process nor its place in the cluster.
+#[test]
+fn a_replica_whose_tables_have_rotted_fetches_them_from_the_others() {
+    let mut cluster = Cluster::of(3, "rotten");
+    cluster.start_all();
+    cluster.wait_until_ready();
+    cluster.stop(2);
+    let path = cluster.data(2).join("tables");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let sound = bytes.clone();
+    for byte in bytes.iter_mut().skip(512).step_by(97) {
+        *byte ^= 0x55;
+    }
+    assert_ne!(bytes, sound);
+    std::fs::write(&path, bytes).unwrap();
+
+    cluster.start(2);
+    cluster.wait_until_ready();
+    let log = cluster.process(2).log();
+    assert!(log.contains("the tables are damaged"), "{log}");
+    cluster.wait("a healthy cluster", || (cluster.status(&[]).0 == Some(0)).then_some(()));
+}
+
 #[test]
 fn one_replica_is_a_cluster_and_keeps_its_directory_to_itself() {
     let mut cluster = Cluster::of(1, "single");

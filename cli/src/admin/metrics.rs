@@ -116,6 +116,8 @@ fn process(out: &mut Exposition, status: &ReplicaStatus) {
         .labelled(&[("replica", &replica), ("version", version)], 1);
     out.gauge("viewstone_uptime_seconds", "For how long the process has been running.")
         .value(status.uptime_seconds);
+    out.counter("viewstone_cpu_seconds_total", "CPU time that the process has taken.")
+        .value(seconds(Duration::from_micros(status.cpu_micros)));
     out.gauge("viewstone_clock_seconds", "What this machine takes the time to be, since 1970.")
         .value(seconds(Duration::from_micros(status.clock_micros)));
     out.gauge("viewstone_ready", "1 if the replica takes part and is nearly up to date.")

@@ -153,6 +153,7 @@ fn every_line_can_be_read_and_says_what_it_should() {
         (r#"viewstone_health{state="normal"}"#, 1.0),
         (r#"viewstone_health{state="view_change"}"#, 0.0),
         ("viewstone_primary", 1.0),
+        ("viewstone_cpu_seconds_total", 1.5),
         ("viewstone_commit_op", 998.0),
         ("viewstone_clock_seconds", 1_800_000_000.5),
         (r#"viewstone_peer_silence_seconds{peer="0"}"#, 0.02),

@@ -17,7 +17,7 @@ use process::Process;
 /// How long anything is waited for. Far more than it takes on a machine that does nothing else.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub struct Cluster {
+pub(crate) struct Cluster {
     directory: PathBuf,
     peers: Vec<String>,
     admins: Vec<String>,
@@ -26,7 +26,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Has a key and places, and no process yet. `name` tells its directory from those of other tests.
-    pub fn of(count: usize, name: &str) -> Cluster {
+    pub(crate) fn of(count: usize, name: &str) -> Cluster {
         let directory = std::env::temp_dir().join(format!("viewstone-cli-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).unwrap();
@@ -42,21 +42,21 @@ impl Cluster {
         cluster
     }
 
-    pub fn key(&self) -> PathBuf {
+    pub(crate) fn key(&self) -> PathBuf {
         self.directory.join("cluster.key")
     }
 
     /// The data directory of a replica.
-    pub fn data(&self, id: usize) -> PathBuf {
+    pub(crate) fn data(&self, id: usize) -> PathBuf {
         self.directory.join(format!("replica-{id}"))
     }
 
-    pub fn peers(&self) -> String {
+    pub(crate) fn peers(&self) -> String {
         self.peers.join(",")
     }
 
     /// Runs the program to its end.
-    pub fn program(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn program(&self, arguments: &[&str]) -> Output {
         command().args(arguments).current_dir(&self.directory).output().unwrap()
     }
 
@@ -78,11 +78,11 @@ impl Cluster {
         .to_vec()
     }
 
-    pub fn start(&mut self, id: usize) {
+    pub(crate) fn start(&mut self, id: usize) {
         self.start_with(id, &[]);
     }
 
-    pub fn start_with(&mut self, id: usize, arguments: &[&str]) {
+    pub(crate) fn start_with(&mut self, id: usize, arguments: &[&str]) {
         assert!(self.processes[id].is_none(), "replica {id} runs already");
         let mut command = command();
         command.arg("replica").args(self.seat(id)).args(["--admin", &self.admins[id]]).args(arguments);
@@ -90,46 +90,46 @@ impl Cluster {
         self.processes[id] = Some(Process::start(command, &log));
     }
 
-    pub fn start_all(&mut self) {
+    pub(crate) fn start_all(&mut self) {
         (0..self.peers.len()).for_each(|id| self.start(id));
     }
 
     /// Asks a replica to stop, and returns its exit status and what it logged since its start.
-    pub fn stop(&mut self, id: usize) -> (Option<i32>, String) {
+    pub(crate) fn stop(&mut self, id: usize) -> (Option<i32>, String) {
         let process = self.processes[id].take().expect("it runs");
         process.terminate();
         process.wait(PATIENCE)
     }
 
     /// As a power cut would, except that the machine stays.
-    pub fn kill(&mut self, id: usize) {
+    pub(crate) fn kill(&mut self, id: usize) {
         self.processes[id].take().expect("it runs").kill();
     }
 
     /// Waits until a replica ends by itself.
-    pub fn wait_for_end(&mut self, id: usize) -> (Option<i32>, String) {
+    pub(crate) fn wait_for_end(&mut self, id: usize) -> (Option<i32>, String) {
         self.processes[id].take().expect("it runs").wait(PATIENCE)
     }
 
     /// A replica that runs, to be stopped and continued, or signalled otherwise.
-    pub fn process(&self, id: usize) -> &Process {
+    pub(crate) fn process(&self, id: usize) -> &Process {
         self.processes[id].as_ref().expect("it runs")
     }
 
     /// The disk is gone. The replica must not run.
-    pub fn wipe(&self, id: usize) {
+    pub(crate) fn wipe(&self, id: usize) {
         assert!(self.processes[id].is_none(), "replica {id} runs");
         std::fs::remove_dir_all(self.data(id)).unwrap();
     }
 
-    pub fn replace_disk(&self, id: usize) -> Output {
+    pub(crate) fn replace_disk(&self, id: usize) -> Output {
         let mut arguments = vec!["replace-disk".to_owned()];
         arguments.extend(self.seat(id));
         self.program(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// What `viewstone status` prints, and its exit status.
-    pub fn status(&self, more: &[&str]) -> (Option<i32>, String) {
+    pub(crate) fn status(&self, more: &[&str]) -> (Option<i32>, String) {
         let (peers, key) = (self.peers(), self.key());
         let told = ["status", "--peers", &peers, "--cluster-key-file", key.to_str().unwrap()];
         let output = self.program(&[&told, more].concat());
@@ -138,12 +138,12 @@ impl Cluster {
     }
 
     /// The answer of a replica's admin endpoint: the status code and the body. None if there is none.
-    pub fn get(&self, id: usize, path: &str) -> Option<(u16, String)> {
+    pub(crate) fn get(&self, id: usize, path: &str) -> Option<(u16, String)> {
         http::get(&self.admins[id], path)
     }
 
     /// The replica's own document. None while it does not answer.
-    pub fn document(&self, id: usize) -> Option<Value> {
+    pub(crate) fn document(&self, id: usize) -> Option<Value> {
         let (code, body) = self.get(id, "/status")?;
         assert_eq!(code, 200, "{body}");
         Some(serde_json::from_str(&body).unwrap())
@@ -153,17 +153,17 @@ impl Cluster {
         (0..self.processes.len()).filter(|id| self.processes[*id].is_some())
     }
 
-    pub fn is_ready(&self, id: usize) -> bool {
+    pub(crate) fn is_ready(&self, id: usize) -> bool {
         self.get(id, "/readyz").is_some_and(|(code, _)| code == 200)
     }
 
     /// Every replica that runs is of use.
-    pub fn wait_until_ready(&self) {
+    pub(crate) fn wait_until_ready(&self) {
         self.wait("every replica to be ready", || self.running().all(|id| self.is_ready(id)).then_some(()));
     }
 
     /// The primary that the newest view has.
-    pub fn primary(&self) -> usize {
+    pub(crate) fn primary(&self) -> usize {
         self.wait("a primary", || {
             let documents = self.running().filter_map(|id| Some((id, self.document(id)?)));
             let primaries = documents.filter(|(_, document)| {
@@ -174,7 +174,7 @@ impl Cluster {
     }
 
     /// Looks again and again until there is something. What the replicas logged is shown if it never is.
-    pub fn wait<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    pub(crate) fn wait<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
             if let Some(found) = look() {
