@@ -21,6 +21,9 @@ use crate::world::World;
 
 const LOG_PREFIX: &str = "wal-";
 
+/// How often a disk may be damaged before an inspection has found it whole again.
+const DAMAGES_MAX: u32 = 2;
+
 /// How far ahead of true time a clock may be set. Cluster time never runs back, so a leap into the
 /// future would let every deadline pass for the rest of the run.
 const CLOCK_AHEAD_MAX: i64 = 5_000_000;
@@ -41,8 +44,10 @@ pub struct Nemesis {
 }
 
 /// A replica whose disk was damaged, or will be.
+#[derive(Default)]
 struct Affliction {
     inspection: Option<Inspection>,
+    damages: u32,
     /// A wipe has been decided on and comes a little later.
     doomed: bool,
 }
@@ -112,7 +117,9 @@ impl Nemesis {
 
     /// Damage beyond what strikes by itself, for scenarios: from now on the disk may be unsound.
     pub fn afflict(&mut self, machine: usize) {
-        self.afflicted.insert(machine, Affliction { inspection: None, doomed: false });
+        let affliction = self.afflicted.entry(machine).or_default();
+        affliction.damages += 1;
+        affliction.inspection = None;
     }
 
     /// Something has just been decided and is on its way to disks and peers: the worst moment to die.
@@ -155,15 +162,17 @@ impl Nemesis {
         }
     }
 
-    /// Who may be damaged now, if there is room: one that is healthy. One damage for each affliction:
-    /// damages that hit all witnesses of one entry look like an entry that never was.
+    /// Who may be damaged now: one that is healthy, if there is room, or damaged less often than the
+    /// log can bear. It takes the loss of all three witnesses of an entry to make it look like one
+    /// that never was.
     fn victim(&mut self, count: usize) -> Option<usize> {
-        if self.afflicted.len() >= self.afflicted_max {
-            return None;
-        }
-        let healthy: Vec<usize> =
-            (0..count).filter(|machine| !self.afflicted.contains_key(machine)).collect();
-        if healthy.is_empty() { None } else { Some(*self.random.pick(&healthy)) }
+        let room = self.afflicted.len() < self.afflicted_max;
+        let fit = |machine: &usize| match self.afflicted.get(machine) {
+            None => room,
+            Some(affliction) => !affliction.doomed && affliction.damages < DAMAGES_MAX,
+        };
+        let fit: Vec<usize> = (0..count).filter(fit).collect();
+        if fit.is_empty() { None } else { Some(*self.random.pick(&fit)) }
     }
 
     fn later(&mut self, now: u64, low: u64, high: u64, lift: Lift) {
@@ -432,8 +441,7 @@ fn damage(world: &mut World, damage: Damage) {
         }
     };
     if let Some(done) = done {
-        let doomed = world.nemesis.afflicted.get(&machine).is_some_and(|affliction| affliction.doomed);
-        world.nemesis.afflicted.insert(machine, Affliction { inspection: None, doomed });
+        world.nemesis.afflict(machine);
         world.coverage.mark(match damage {
             Damage::Rot => "rot",
             Damage::Unreadable => "unreadable",
@@ -508,11 +516,7 @@ fn plan_wipe(world: &mut World) {
     let count = world.machines.len();
     let Some(machine) = world.nemesis.victim(count) else { return };
     if world.nemesis.random.percent(50) {
-        world.nemesis.afflicted.insert(machine, Affliction { inspection: None, doomed: false });
         return wipe(world, machine);
-    }
-    if world.nemesis.afflicted.get(&machine).is_some_and(|affliction| affliction.doomed) {
-        return;
     }
     deed(world, Some(machine), "messages held for a wipe");
     let kind = *world.nemesis.random.pick(&["DoViewChange", "PrepareOk", "StartViewChange", "CommitOk"]);
@@ -522,7 +526,8 @@ fn plan_wipe(world: &mut World) {
             world.hold(me, peer(other), Some(kind));
         }
     }
-    world.nemesis.afflicted.insert(machine, Affliction { inspection: None, doomed: true });
+    world.nemesis.afflict(machine);
+    world.nemesis.afflicted.entry(machine).or_default().doomed = true;
     let now = world.now;
     world.nemesis.later(now, 200_000, 2_000_000, Lift::Wipe(machine));
     world.nemesis.later(now, 2_500_000, 12_000_000, Lift::Release);
@@ -543,7 +548,8 @@ fn reigning(world: &World) -> Option<usize> {
 }
 
 fn wipe(world: &mut World, machine: usize) {
-    world.nemesis.afflicted.insert(machine, Affliction { inspection: None, doomed: false });
+    // Whatever was wrong with the old disk is gone with it.
+    world.nemesis.afflicted.insert(machine, Affliction::default());
     world.crash(machine, "its disk is gone");
     deed(world, Some(machine), "wipe");
     let config = world.options.config.clone();
@@ -560,28 +566,31 @@ fn inspect(world: &mut World) {
         if affliction.doomed {
             continue;
         }
-        match &affliction.inspection {
-            None => {
-                if world.machines[machine].is_up() && world.nemesis.random.percent(20) {
-                    // A crash also disarms what has not struck yet.
-                    let boot = world.machines[machine].boot;
-                    world.crash(machine, "inspection");
-                    let inspection = Some(Inspection { boot, committed });
-                    world.nemesis.afflicted.insert(machine, Affliction { inspection, doomed: false });
-                }
+        let inspection = match &affliction.inspection {
+            None if world.machines[machine].is_up() && world.nemesis.random.percent(20) => {
+                // A crash also disarms what has not struck yet.
+                let boot = world.machines[machine].boot;
+                world.crash(machine, "inspection");
+                Some(Inspection { boot, committed })
             }
-            // The WAL remembers damage at its end until what it may have hidden is reclaimed.
+            None => continue,
             Some(inspection) if !world.machines[machine].wal_certain => {
-                if world.machines[machine].boot > inspection.boot && world.nemesis.random.percent(20) {
-                    world.nemesis.afflicted.insert(machine, Affliction { inspection: None, doomed: false });
+                // The WAL remembers damage at its end until what it may have hidden is reclaimed.
+                let again = world.machines[machine].boot > inspection.boot;
+                if !again || !world.nemesis.random.percent(20) {
+                    continue;
                 }
+                None
             }
-            Some(inspection) if is_healthy(world, machine, inspection) => {
-                world.nemesis.afflicted.remove(&machine);
-                deed(world, Some(machine), "healthy again");
+            Some(inspection) => {
+                if is_healthy(world, machine, inspection) {
+                    world.nemesis.afflicted.remove(&machine);
+                    deed(world, Some(machine), "healthy again");
+                }
+                continue;
             }
-            Some(_) => {}
-        }
+        };
+        world.nemesis.afflicted.entry(machine).or_default().inspection = inspection;
     }
 }
 
