@@ -61,6 +61,19 @@ impl Limits {
         pipeline_max + 1
     }
 
+    /// The log is kept for the slowest checkpoint as long as it holds fewer ops. Then there is still
+    /// room for the pipeline.
+    pub const fn kept_ops_max(&self) -> u64 {
+        self.wal_ops_max.saturating_sub(self.pipeline_max)
+    }
+
+    /// A backup whose acknowledgements lag further behind slows the primary down. Its checkpoint lags
+    /// a whole interval more, and both together must stay below what is kept: otherwise the log would
+    /// have forgotten what the backup needs before anybody waited for it.
+    pub const fn throttle_lag_ops(&self) -> u64 {
+        self.wal_ops_max.saturating_sub(self.checkpoint_interval_ops) / 2
+    }
+
     /// Whether the numbers fit together; the error names the first that does not.
     pub fn check(&self) -> Result<(), &'static str> {
         if self.pipeline_max == 0 || self.pipeline_max > 8 {

@@ -156,8 +156,7 @@ impl Nemesis {
     }
 
     /// Who may be damaged now, if there is room: one that is healthy. One damage for each affliction:
-    /// the log can tell one damaged place from a torn end, but two that hit both witnesses of one
-    /// entry look like an entry that never was.
+    /// damages that hit all witnesses of one entry look like an entry that never was.
     fn victim(&mut self, count: usize) -> Option<usize> {
         if self.afflicted.len() >= self.afflicted_max {
             return None;

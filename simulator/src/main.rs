@@ -87,6 +87,9 @@ fn many(arguments: &Arguments, count: u64) -> ExitCode {
         println!("seed {seed} failed {what}");
     });
     print!("{}", tally.coverage.report());
+    for (replica_count, speed) in &tally.speeds {
+        println!("{replica_count} replicas: {}", speed.report());
+    }
     println!("{:.1} s", begin.elapsed().as_secs_f64());
     for (seed, _) in &tally.failed {
         println!("{}", reproduction(arguments, *seed));

@@ -1,6 +1,8 @@
 //! What must never happen, judged with eyes that no replica has: all messages, all disks, all logs.
 
+mod chatter;
 mod copies;
+mod elections;
 
 use std::collections::BTreeMap;
 
@@ -18,7 +20,9 @@ use protocol::wire::Wire;
 use bytes::Bytes;
 
 use crate::model::Model;
+use chatter::Chatter;
 use copies::Copies;
+use elections::Elections;
 
 type Life = (ReplicaId, Incarnation);
 
@@ -42,6 +46,8 @@ pub struct Oracles {
     /// What each replica in normal operation was last seen with: its boot, its log view, its head.
     standing: BTreeMap<ReplicaId, (u64, View, Op)>,
     votes: BTreeMap<(ReplicaId, Incarnation, View), Bytes>,
+    pub elections: Elections,
+    pub chatter: Chatter,
     roots: BTreeMap<Op, Checkpoint>,
     applied: BTreeMap<ReplicaId, Op>,
     /// The newest checkpoint that each replica ever held durably.
@@ -71,7 +77,7 @@ impl Oracles {
     }
 
     /// A replica sends a message.
-    pub fn on_send(&mut self, message: &Message) -> Result<(), String> {
+    pub fn on_send(&mut self, quorums: &Quorums, message: &Message) -> Result<(), String> {
         let Peer::Replica(from) = message.from else { return Ok(()) };
         let life = (from, message.incarnation);
         match &message.body {
@@ -88,9 +94,13 @@ impl Oracles {
             }
             Body::CommitOk { .. } => self.check_promise(life, message.view, "CommitOk"),
             Body::Commit { .. } => self.check_promise(life, message.view, "Commit"),
-            Body::StartView(_) => self.check_promise(life, message.view, "StartView"),
+            Body::StartView(_) => {
+                self.elections.on_start_view(quorums, from, message.view)?;
+                self.check_promise(life, message.view, "StartView")
+            }
             Body::DoViewChange(vote) => {
                 self.compared.votes += 1;
+                self.elections.on_vote(from, vote);
                 self.check_promise(life, vote.view, "DoViewChange")?;
                 self.check_vote(life, message)
             }
@@ -156,11 +166,13 @@ impl Oracles {
         Err(format!("two different states at checkpoint {}", checkpoint.op()))
     }
 
-    /// A replica has applied up to an entry with this name: the whole log below is thereby named.
-    pub fn on_applied(&mut self, replica: ReplicaId, op: Op, name: Checksum) -> Result<(), String> {
+    /// A replica has applied up to the entry with this header: the whole log below is thereby named.
+    pub fn on_applied(&mut self, replica: ReplicaId, header: &EntryHeader) -> Result<(), String> {
+        let op = header.op;
         if self.applied.insert(replica, op) == Some(op) || op == Op::ZERO {
             return Ok(());
         }
+        let name = header.name();
         let index = position(op);
         if let Some(known) = self.committed.get(index) {
             return if *known == name {

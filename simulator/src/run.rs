@@ -1,11 +1,14 @@
 //! Runs seeds: one with its trace, or many on all cores, and the hunt for planted bugs.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, Once};
+use std::time::Duration;
 
 use protocol::canary::Canary;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::coverage::Coverage;
 use crate::options::{Mode, Options};
@@ -94,6 +97,34 @@ pub struct Tally {
     /// Ascending.
     pub failed: Vec<(u64, String)>,
     pub coverage: Coverage,
+    /// Of the seeds that passed, by how many replicas they have.
+    pub speeds: BTreeMap<usize, Speed>,
+}
+
+/// How much virtual time went by, and the CPU time of the one thread that it took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Speed {
+    pub seeds: u64,
+    pub virtual_time: Duration,
+    pub cpu_time: Duration,
+}
+
+impl Speed {
+    pub fn report(&self) -> String {
+        let (lived, spent) = (self.virtual_time.as_secs_f64(), self.cpu_time.as_secs_f64());
+        let times = lived / spent;
+        format!(
+            "{} seeds, {lived:.0} s in {spent:.1} s of CPU: {times:.0} times as fast as the clock",
+            self.seeds
+        )
+    }
+}
+
+/// The CPU time of this thread: other threads, and other programs, do not count.
+pub fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).expect("CPU time is not negative");
+    Duration::new(seconds, u32::try_from(time.tv_nsec).expect("below a second"))
 }
 
 /// Runs `count` seeds from `from` on. Every failure is told at once.
@@ -113,11 +144,19 @@ pub fn run_seeds(
                 return;
             }
             let seed = from + index;
-            let result = run_seed(seed, mode.unwrap_or_else(|| mode_of(seed)), None, false);
+            let mode = mode.unwrap_or_else(|| mode_of(seed));
+            let begin = cpu_time();
+            let result = run_seed(seed, mode, None, false);
+            let cpu_time = cpu_time().saturating_sub(begin);
             let mut tally = tally.lock().expect("nothing panics while it holds the tally");
             match result {
                 Ok(outcome) => {
                     tally.passed += 1;
+                    let replica_count = Options::draw(seed, mode).config.quorums.replica_count;
+                    let speed = tally.speeds.entry(replica_count).or_default();
+                    speed.seeds += 1;
+                    speed.virtual_time += Duration::from_micros(outcome.coverage.virtual_micros);
+                    speed.cpu_time += cpu_time;
                     tally.coverage.add(&outcome.coverage);
                 }
                 Err(what) => {

@@ -1,5 +1,7 @@
 //! The world of one seed: machines, network, clients and trouble on one virtual clock.
 
+mod jobs;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
@@ -16,7 +18,7 @@ use crate::coverage::Coverage;
 use crate::faults::Nemesis;
 use crate::linearizability;
 use crate::network::Network;
-use crate::node::{Done, Job, Machine, StartFailure};
+use crate::node::{Job, Machine, StartFailure};
 use crate::options::{Mode, Options};
 use crate::oracles::Oracles;
 use crate::planted;
@@ -48,7 +50,7 @@ enum Happening {
         boot: u64,
         op: Op,
         name: Checksum,
-        entry: Option<Entry>,
+        entry: Option<Box<Entry>>,
     },
     Crash {
         machine: usize,
@@ -167,6 +169,11 @@ impl World {
     pub fn run(mut self) -> Result<Outcome, Failure> {
         self.run_until(self.options.duration)?;
         self.settle()?;
+        if self.options.mode == Mode::Calm {
+            let committed = self.oracles.committed_count() as u64;
+            let judged = self.oracles.chatter.judge(&self.options.config, committed, self.now);
+            judged.map_err(|what| self.fail(what))?;
+        }
         Ok(Outcome { coverage: self.coverage, trace_hash: self.trace.hash() })
     }
 
@@ -252,7 +259,9 @@ impl World {
             Happening::Tick { machine, boot } => self.tick(machine, boot),
             Happening::Job { machine, boot, number } => self.end_job(machine, boot, number),
             Happening::EntryRead { machine, boot, op, name, entry } => {
-                self.with_core(machine, boot, |core, out| core.on_entry_read(op, name, entry, out));
+                self.with_core(machine, boot, |core, out| {
+                    core.on_entry_read(op, name, entry.map(|entry| *entry), out)
+                });
             }
             Happening::Crash { machine, boot } => {
                 if self.machines[machine].boot == boot {
@@ -318,13 +327,13 @@ impl World {
     fn observe(&mut self, machine: usize) {
         let Some(process) = &self.machines[machine].process else { return };
         let core = &process.core;
-        let header = core.state().applied();
-        let (op, name) = (header.op, header.name());
         let id = self.machines[machine].id;
-        if let Err(what) = self.oracles.on_applied(id, op, name) {
+        if let Some(vote) = &core.durable_superblock().vote {
+            self.oracles.elections.on_durable_vote(id, vote);
+        }
+        if let Err(what) = self.oracles.on_applied(id, core.state().applied()) {
             self.failure.get_or_insert(what);
         }
-        let core = &self.machines[machine].process.as_ref().expect("just seen").core;
         let standing = (core.status() == StatusName::Normal)
             .then(|| (self.machines[machine].boot, core.log_view(), core.head().0));
         if let Err(what) = self.oracles.on_standing(id, standing) {
@@ -349,7 +358,8 @@ impl World {
             }
             match effect {
                 Effect::Send { to, message } => {
-                    if let Err(what) = self.oracles.on_send(&message) {
+                    let quorums = self.options.config.quorums;
+                    if let Err(what) = self.oracles.on_send(&quorums, &message) {
                         self.failure.get_or_insert(what);
                     }
                     self.send(to, &message);
@@ -411,88 +421,6 @@ impl World {
         }
     }
 
-    /// Starts the next group, if none is under way and something waits.
-    fn begin_group(&mut self, machine: usize) {
-        let process = self.machines[machine].process.as_mut().expect("only processes write");
-        if process.group_under_way || !process.has_group_to_write() {
-            return;
-        }
-        process.group_under_way = true;
-        let entries = std::mem::take(&mut process.appends);
-        self.begin_job(machine, Job::Group(entries));
-    }
-
-    fn flush(&mut self, machine: usize) {
-        let process = self.machines[machine].process.as_ref().expect("only processes flush");
-        if let Some(flush) = process.flush_job() {
-            self.begin_job(machine, Job::Flush(flush));
-        }
-    }
-
-    fn begin_job(&mut self, machine: usize, job: Job) {
-        let host = &mut self.machines[machine];
-        let delay = host.random.exponential(job.micros() * host.slowness);
-        let boot = host.boot;
-        let number = host.process.as_mut().expect("only processes do I/O").begin(job);
-        self.schedule(delay, Happening::Job { machine, boot, number });
-    }
-
-    /// Does what was under way, and tells the core. Any error ends the process.
-    fn end_job(&mut self, machine: usize, boot: u64, number: u64) {
-        let host = &mut self.machines[machine];
-        let Some(process) = host.process.as_mut().filter(|_| host.boot == boot) else { return };
-        let job = process.end(number);
-        let what = job.name();
-        let result = process.run(job);
-        for damage in self.machines[machine].disk.take_damages() {
-            self.trace.note(self.now, Some(machine), &format!("damage: {damage:?}"));
-        }
-        match result {
-            Ok(Done::Superblock) => {
-                self.with_core(machine, boot, |core, out| core.on_superblock_written(out));
-            }
-            Ok(Done::Group(done)) => {
-                self.with_core(machine, boot, |core, out| {
-                    for (op, name) in done {
-                        core.on_appended(op, name, out);
-                    }
-                });
-                let host = &mut self.machines[machine];
-                if let Some(process) = host.process.as_mut().filter(|_| host.boot == boot) {
-                    process.group_under_way = false;
-                    self.begin_group(machine);
-                }
-            }
-            Ok(Done::Flush(flushed)) => {
-                self.with_core(machine, boot, |core, out| {
-                    if core.state_mut().tables_mut().finish_flush(*flushed) {
-                        core.on_checkpoint_flushed(out);
-                    }
-                });
-            }
-            Err(error) => self.io_failed(machine, what, &error),
-        }
-    }
-
-    /// Reads at once, and tells the core a little later.
-    fn read_entry(&mut self, machine: usize, op: Op, name: Checksum) {
-        let host = &mut self.machines[machine];
-        let process = host.process.as_mut().expect("only processes read");
-        match process.wal.read(op, name) {
-            Ok(entry) => {
-                let (boot, delay) = (host.boot, host.random.exponential(100 * host.slowness));
-                self.schedule(delay, Happening::EntryRead { machine, boot, op, name, entry });
-            }
-            Err(error) => self.io_failed(machine, "read", &error),
-        }
-    }
-
-    fn io_failed(&mut self, machine: usize, what: &'static str, error: &std::io::Error) {
-        self.coverage.mark(format!("crash in {what}"));
-        self.trace.note(self.now, Some(machine), &format!("{what} failed: {error}"));
-        self.crash(machine, what);
-    }
-
     /// The machine dies soon, if it does not die before.
     pub fn crash_soon(&mut self, machine: usize, delay: u64) {
         let boot = self.machines[machine].boot;
@@ -531,7 +459,13 @@ impl World {
         self.oracles.on_restart(self.machines[machine].id);
         let catalog = self.catalog();
         let now = self.now;
-        match self.machines[machine].start(&self.options.config, catalog, now) {
+        let started = self.machines[machine].start(&self.options.config, catalog, now);
+        if !self.machines[machine].wal_certain && !self.nemesis.is_afflicted(machine) {
+            // Two of three replicas in this state could not elect, though no disk is to blame.
+            self.failure
+                .get_or_insert(format!("replica {machine} does not know the end of an undamaged log"));
+        }
+        match started {
             Ok(effects) => {
                 let boot = self.machines[machine].boot;
                 self.trace.note(now, Some(machine), "starts");
@@ -573,6 +507,7 @@ impl World {
 
     pub fn send(&mut self, to: Peer, message: &Message) {
         let frame = message.encode();
+        self.oracles.chatter.on_send(to, message);
         self.trace.message(self.now, message, to);
         if let Some((kind, frames)) = self.held.get_mut(&(message.from, to))
             && kind.is_none_or(|kind| kind == message.body.kind())
@@ -672,8 +607,6 @@ impl World {
         let quorums = self.options.config.quorums;
         let spare = quorums.replica_count - quorums.view_change;
         let mut outside: BTreeSet<usize> = self.nemesis.afflicted().collect();
-        // A core needs a quorum of logs whose end is known.
-        outside.extend((0..self.machines.len()).filter(|machine| !self.machines[*machine].wal_certain));
         while outside.len() < spare {
             outside.insert(self.random.index(self.machines.len()));
         }

@@ -1,7 +1,9 @@
 //! Stories in which one thing goes wrong at a time. Seeds find what nobody thought of; these say
 //! what somebody did think of, and stay true when the seeds' worlds are drawn differently.
 
+use protocol::types::{Peer, ReplicaId};
 use protocol::vsr::StatusName;
+use simulator::history::{End, Outcome};
 use simulator::scenario::Cluster;
 
 #[test]
@@ -254,7 +256,7 @@ fn a_silent_clients_session_expires() {
     cluster.commits(10);
     let client = cluster.world.clients.peers().next().expect("there are clients");
     for replica in 0..3 {
-        let replica = protocol::types::Peer::Replica(protocol::types::ReplicaId::new(replica));
+        let replica = Peer::Replica(ReplicaId::new(replica));
         cluster.world.network.cut(client, replica);
     }
     cluster.until("it has expired", |cluster| cluster.marked("SessionsExpired") > 0);
@@ -318,5 +320,77 @@ fn a_slow_disk_among_three_slows_nobody() {
     let slow = cluster.backup();
     cluster.world.machines[slow].slowness = 100;
     cluster.commits(50);
+    cluster.ends_well();
+}
+
+/// The primary slows down for a backup that would fall out of the log, but it never stops for it.
+#[test]
+fn a_backup_that_cannot_keep_up_is_waited_for_and_does_not_have_to_sync() {
+    let mut cluster = Cluster::with(3, |options| {
+        options.config.limits.batch_requests_max = 1;
+        options.client_count = 4;
+        options.think = 1_000;
+    });
+    let slow = cluster.backup();
+    cluster.world.machines[slow].slowness = 60;
+    cluster.reaches("Throttled");
+    cluster.commits(30);
+    assert!(cluster.core(slow).durable_through() < cluster.committed());
+    cluster.world.machines[slow].slowness = 1;
+    cluster.catches_up(slow);
+    assert_eq!(cluster.marked("SyncStarted"), 0);
+    cluster.ends_well();
+}
+
+/// The reply to its `Register` is lost again and again, and meanwhile the primary, too.
+#[test]
+fn a_client_that_registers_again_and_again_has_one_session() {
+    let mut cluster = Cluster::with(3, |options| options.client_count = 1);
+    let client = cluster.world.clients.peers().next().expect("there is a client");
+    for replica in 0..3 {
+        cluster.world.hold(Peer::Replica(ReplicaId::new(replica)), client, Some("Reply"));
+    }
+    cluster.reaches("RequestDuplicateAnswered");
+    let old = cluster.primary();
+    cluster.crash(old);
+    let new = cluster.new_primary(old);
+    cluster.reaches("RequestDuplicateAnswered");
+    assert_eq!(cluster.marked("session began"), 0);
+    assert_eq!(cluster.core(new).state().sessions().count(), 1);
+
+    cluster.restart(old);
+    cluster.release();
+    cluster.commits(10);
+    assert_eq!(cluster.marked("session began"), 1);
+    assert_eq!(cluster.core(new).state().sessions().count(), 1);
+    cluster.ends_well();
+}
+
+/// The patience of some writes ends while there is no quorum. When one is back they are refused:
+/// whoever gave up must be able to rely on it.
+#[test]
+fn a_write_whose_deadline_passed_without_a_quorum_has_no_effect() {
+    let mut cluster = Cluster::of(3);
+    cluster.commits(20);
+    let dead = [cluster.primary(), cluster.backup()];
+    for replica in dead {
+        cluster.crash(replica);
+    }
+    let begin = cluster.world.now;
+    cluster.pass(6_000_000);
+    let end = cluster.world.now;
+    let (committed, refused) = (cluster.committed(), cluster.marked("outcome: no effect"));
+    for replica in dead {
+        cluster.restart(replica);
+    }
+    cluster.until("a write is refused", |cluster| cluster.marked("outcome: no effect") > refused);
+    assert!(cluster.committed() > committed);
+    let calls = cluster.world.clients.history.calls();
+    let in_vain = calls.iter().filter(|call| {
+        (begin..end).contains(&call.invoked)
+            && matches!(&call.end, End::At { responded, outcome: Outcome::NoEffect } if *responded > end)
+    });
+    assert!(in_vain.count() > 0);
+    // The judges know of every write what it claims to have done, and that these did nothing.
     cluster.ends_well();
 }

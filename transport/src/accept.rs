@@ -10,6 +10,7 @@ use tokio::time;
 
 use crate::budget::Budget;
 use crate::calls::serve_call;
+use crate::counters::Tally;
 use crate::limits::{HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX};
 use crate::links::{Outbox, Rooms, close, read_messages, spawn_writers};
 use crate::tls::peer_of_connection;
@@ -96,16 +97,17 @@ async fn greet(shared: Arc<Shared>, incoming: Incoming, place: OwnedSemaphorePer
         return connection.close(close::CROWDED, b"");
     };
     tracing::debug!(?peer, %address, "accepted");
+    let tally = shared.book.tally(peer);
     if let Some(oldest) = shared.book.opened(peer, &connection) {
         oldest.close(close::CROWDED, b"");
     }
-    serve(&shared, peer, &connection).await;
+    serve(&shared, peer, &connection, &tally).await;
     shared.book.closed(peer, &connection);
 }
 
 /// Takes what the peer sends until the connection ends.
-async fn serve(shared: &Arc<Shared>, peer: Peer, connection: &Connection) {
-    let rooms = Rooms::new();
+async fn serve(shared: &Arc<Shared>, peer: Peer, connection: &Connection, tally: &Arc<Tally>) {
+    let rooms = Rooms::new(Arc::clone(tally));
     let calls = Budget::of(shared.limits.call_bytes_per_peer as usize);
     let mut outbox = None;
     let mut tasks = JoinSet::new();
@@ -115,8 +117,8 @@ async fn serve(shared: &Arc<Shared>, peer: Peer, connection: &Connection) {
                 let Ok(stream) = stream else { break };
                 // A client's first message makes this the connection of its replies.
                 if let (Peer::Client(client), None) = (peer, &outbox) {
-                    let replies = outbox.insert(Outbox::new());
-                    spawn_writers(&mut tasks, connection, replies, &shared.book.tally(peer));
+                    let replies = outbox.insert(Outbox::new(Arc::clone(tally)));
+                    spawn_writers(&mut tasks, connection, replies);
                     shared.clients().insert(client, Arc::clone(replies));
                 }
                 let (shared, connection, rooms) = (Arc::clone(shared), connection.clone(), rooms.clone());
@@ -124,7 +126,7 @@ async fn serve(shared: &Arc<Shared>, peer: Peer, connection: &Connection) {
             }
             streams = connection.accept_bi() => {
                 let Ok((answer, call)) = streams else { break };
-                tasks.spawn(serve_call(Arc::clone(shared), peer, calls.clone(), call, answer));
+                tasks.spawn(serve_call(Arc::clone(shared), peer, Arc::clone(tally), calls.clone(), call, answer));
             }
             Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
         }

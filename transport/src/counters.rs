@@ -180,10 +180,12 @@ impl Record {
     fn snapshot(&self) -> PeerCounters {
         let mut traffic = self.past;
         self.live.iter().for_each(|connection| traffic.add(connection));
-        let paths = || self.live.iter().map(|connection| connection.stats().path);
+        // The connection for calls stays in the book until the next call finds it closed.
+        let open = || self.live.iter().filter(|connection| connection.close_reason().is_none());
+        let paths = || open().map(|connection| connection.stats().path);
         let tally = &self.tally;
         PeerCounters {
-            connections: self.live.len(),
+            connections: open().count(),
             bytes_sent: traffic.sent,
             bytes_received: traffic.received,
             datagrams_lost: traffic.lost,

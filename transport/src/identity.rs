@@ -215,3 +215,76 @@ impl rustls::client::ResolvesClientCert for OwnCertificate {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::tls;
+
+    fn own(clock: Clock) -> OwnCertificate {
+        let authority = Authority::new(&ClusterKey::new([1; 32]), tls::provider()).unwrap();
+        OwnCertificate::new(authority, Peer::Replica(ReplicaId::new(2)), clock).unwrap()
+    }
+
+    #[test]
+    fn a_name_is_read_only_if_it_is_the_name_of_somebody() {
+        let peers = (0..7).map(|number| Peer::Replica(ReplicaId::new(number)));
+        for peer in peers.chain([0, 1, u128::MAX].map(|name| Peer::Client(ClientId::new(name)))) {
+            assert_eq!(peer_of_name(&name_of(peer)), Some(peer));
+        }
+        for name in [
+            "",
+            ".viewstone",
+            "replica-7.viewstone",
+            "replica-01.viewstone",
+            "replica-+1.viewstone",
+            "replica--1.viewstone",
+            "replica-1.viewstone.example",
+            "client-1.viewstone",
+            "client-000000000000000000000000000000AB.viewstone",
+            "*.viewstone",
+        ] {
+            assert_eq!(peer_of_name(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_names_its_owner_and_everybody_derives_the_same_authority() {
+        let certificate = own(SystemTime::now).current();
+        let peer = peer_of_certificate(&certificate.cert[0]);
+        assert_eq!(peer, Some(Peer::Replica(ReplicaId::new(2))));
+
+        let authority =
+            |byte| Authority::new(&ClusterKey::new([byte; 32]), tls::provider()).unwrap().certificate;
+        assert_eq!(authority(1), authority(1));
+        assert_ne!(authority(1), authority(2));
+        assert_eq!(peer_of_certificate(&authority(1)), None);
+    }
+
+    /// A process that runs for months shows a fresh certificate every day, and one whose clock was set
+    /// back does not show one of the future.
+    #[test]
+    fn an_old_certificate_is_replaced_and_a_new_one_is_not() {
+        static NOW: AtomicU64 = AtomicU64::new(0);
+        fn clock() -> SystemTime {
+            SystemTime::UNIX_EPOCH + Duration::from_secs(NOW.load(Ordering::Relaxed))
+        }
+        let day = DAY.as_secs();
+        let (start, hour) = (20_000 * day, 60 * 60);
+        NOW.store(start, Ordering::Relaxed);
+        let own = own(clock);
+        let first = own.current();
+
+        let changes =
+            [(start + 23 * hour, false), (start + day + hour, true), (start + day, true), (start, true)];
+        let mut shown = first;
+        for (now, changed) in changes {
+            NOW.store(now, Ordering::Relaxed);
+            let next = own.current();
+            assert_eq!(!Arc::ptr_eq(&shown, &next), changed, "{now}");
+            shown = next;
+        }
+    }
+}

@@ -225,7 +225,14 @@ mod tests {
                 hex(&key().reset_seed(replica)),
                 hex(&key().connection_id_seed(replica).to_le_bytes()),
             ],
-            ["", "", "", "", ""].map(String::from)
+            [
+                "vsk1-0707070707070707070707070707070707070707070707070707070707070707-2b54c047",
+                "eb65e129e69080c50faf96451db2429c",
+                "795f268df8f09b87b28fcf1e6038b54b7a77f504ffcdfdc90d0f10217777563d",
+                "ae6561b4661b6933e59f039406df47474c934cb8e7186ab58660285e33a53023",
+                "207f7310c4f3b670",
+            ]
+            .map(String::from)
         );
     }
 

@@ -31,3 +31,6 @@ pub use calls::{CallError, IncomingCall, Responder};
 pub use key::{ClusterKey, KeyError};
 pub use links::Received;
 pub use transport::{Inbox, Settings, StartError, Transport};
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,8 @@
 use std::time::Duration;
 
 use protocol::data::outline::CHUNK_BYTES_MAX;
-use protocol::message::{Class, MESSAGE_SIZE_MAX};
+use protocol::entry::ENTRY_HEADER_SIZE;
+use protocol::message::{Class, FRAME_HEADER_SIZE, HEADERS_COUNT_MAX, MESSAGE_SIZE_MAX};
 
 /// What an operator may want to change.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +68,9 @@ pub(crate) const fn class_limits(class: Class) -> ClassLimits {
 pub(crate) const MESSAGE_BYTES_MIN: usize = 1 << 10;
 
 const _: () = {
+    // The largest message of the most urgent class: a `StartView` or the headers of a log.
+    let start_view = FRAME_HEADER_SIZE + 64 + HEADERS_COUNT_MAX * ENTRY_HEADER_SIZE;
+    assert!(start_view <= class_limits(Class::Control).frame_bytes);
     let mut index = 0;
     while index < CLASSES.len() {
         let limits = class_limits(CLASSES[index]);
@@ -121,7 +125,7 @@ pub(crate) const CONNECTIONS_PER_PEER: usize = 4;
 pub(crate) const HANDSHAKES_UNPROVEN_MAX: usize = 16;
 /// Beyond so many, even they are refused.
 pub(crate) const HANDSHAKES_MAX: usize = 256;
-pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection without a sign of life is over after this. The keep-alive makes three of them.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -50,7 +50,7 @@ pub struct Inbox {
 /// connections.
 #[derive(Clone)]
 pub struct Transport {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// Held for its end: that ends the tasks.
     _tasks: Arc<JoinSet<()>>,
 }
@@ -102,12 +102,12 @@ impl Shared {
 
     fn send(&self, to: Peer, message: &Arc<Outgoing>) {
         match self.outbox(to) {
-            Some(outbox) => outbox.push(message, &self.book.tally(to)),
+            Some(outbox) => outbox.push(message),
             None => self.messages_unroutable.add(1),
         }
     }
 
-    fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         self.listeners.iter().chain(self.dialler.endpoints())
     }
 }
@@ -117,6 +117,9 @@ const FAREWELL: Duration = Duration::from_millis(500);
 
 impl Transport {
     /// Binds the sockets and starts to reach the replicas. Needs a tokio runtime, now and later.
+    ///
+    /// A panic in one of its tasks is a broken invariant of ours, and silences a peer: a process that
+    /// runs a transport should end on any panic.
     pub fn start(settings: Settings) -> Result<(Transport, Inbox), StartError> {
         Transport::start_at(settings, endpoint::now)
     }
@@ -131,9 +134,13 @@ impl Transport {
         let dialler = quic.dial().map_err(StartError::Dial)?;
 
         let places: Vec<_> = replicas.into_iter().filter(|(id, _)| Peer::Replica(*id) != own).collect();
+        let book = Book::default();
         let route = |(id, place): &(ReplicaId, String)| {
-            (*id, Route { outbox: Outbox::new(), calls: CallRoute::new(*id, place.clone()) })
+            let tally = book.tally(Peer::Replica(*id));
+            let calls = CallRoute::new(*id, place.clone(), Arc::clone(&tally));
+            (*id, Route { outbox: Outbox::new(tally), calls })
         };
+        let routes = places.iter().map(route).collect();
         let (from_replicas, replicas) = mpsc::channel(INBOX_MESSAGES);
         let (from_clients, clients) = mpsc::channel(INBOX_MESSAGES);
         let (from_callers, calls) = mpsc::channel(INBOX_CALLS);
@@ -142,13 +149,13 @@ impl Transport {
             limits,
             dialler,
             doors: Doors::new(limits.connections_accepted_max),
-            book: Book::default(),
+            book,
             calls_room: Budget::of(limits.call_bytes_total as usize),
             calls_count: AtomicU64::new(0),
             handshakes_refused: Count::default(),
             handshakes_retried: Count::default(),
             listeners,
-            replicas: places.iter().map(route).collect(),
+            replicas: routes,
             clients: Mutex::default(),
             messages_unroutable: Count::default(),
             from_replicas,

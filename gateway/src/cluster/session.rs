@@ -11,7 +11,7 @@ use protocol::client::{Client, ClientError, ClientSettings, Failure, Output, Tic
 use protocol::data::fence::{Fence, ReadTicket};
 use protocol::data::placement::Layout;
 use protocol::message::Message;
-use protocol::types::{ClientId, ClusterId, Epoch, Op, SessionId, Tick, Timestamp};
+use protocol::types::{ClientId, ClusterId, Epoch, Op, ReplicaId, SessionId, Tick, Timestamp};
 use protocol::wire::Wire;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -136,6 +136,11 @@ impl<L: Link> Cluster<L> {
         &self.shared.link
     }
 
+    pub fn replicas(&self) -> impl Iterator<Item = ReplicaId> + use<L> {
+        let count = u8::try_from(self.shared.layout.quorums.replica_count);
+        (0..count.expect("there are at most seven replicas")).map(ReplicaId::new)
+    }
+
     pub fn layout(&self) -> Layout {
         self.shared.layout
     }
@@ -251,7 +256,7 @@ impl Task {
         mut self,
         mut commands: mpsc::Receiver<Command>,
         mut messages: mpsc::Receiver<Message>,
-        send: impl Fn(protocol::types::ReplicaId, Message),
+        send: impl Fn(ReplicaId, Message),
     ) {
         loop {
             if self.perform(&send) {
@@ -344,7 +349,7 @@ impl Task {
     }
 
     /// True when the client has closed.
-    fn perform(&mut self, send: &impl Fn(protocol::types::ReplicaId, Message)) -> bool {
+    fn perform(&mut self, send: &impl Fn(ReplicaId, Message)) -> bool {
         while let Some(output) = self.client.next_output() {
             match output {
                 Output::Send { to, message } => send(to, message),

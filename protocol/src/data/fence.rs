@@ -180,6 +180,9 @@ mod tests {
         fence.on_session_began(SessionId::new(8192));
         assert!(!fence.is_read_live(read));
         assert!(!fence.is_upload_live(upload));
+        assert_eq!(fence.watermarks().oldest_live_upload, upload.upload + 1);
+        fence.learn(Op::new(20));
+        assert_eq!(fence.watermarks().oldest_read, Op::new(20));
         let later = fence.begin_upload().unwrap();
         assert!(later.upload > upload.upload);
         fence.end_upload(BodyId { session: upload.session, ..later });

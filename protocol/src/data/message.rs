@@ -52,6 +52,14 @@ pub enum DataBody {
         first: u32,
         count: u32,
     },
+    /// "Was your disk ever part of this cluster?" A replica with a blank disk must know before it
+    /// takes itself for a new one. Answered by `Introduced`.
+    Introduce {
+        /// How many replicas the asking one believes the cluster to have.
+        replicas: u8,
+    },
+    /// "How are you?" Answered by `Status`.
+    GetStatus,
 
     Stored {
         receipt: Receipt,
@@ -68,6 +76,27 @@ pub enum DataBody {
     },
     /// No chunk of this name and root is here, or its copy is damaged.
     NotHere,
+    Introduced {
+        past: Past,
+        replicas: u8,
+    },
+    /// A document for people and their tools. No replica acts upon it.
+    Status {
+        json: Bytes,
+    },
+}
+
+wire_enum! {
+    /// What a replica's disk has been through.
+    #[derive(Copy)]
+    pub enum Past {
+        /// Nothing.
+        1 => Blank,
+        /// It was made that of a new cluster's replica, which has never run: it has promised nothing.
+        2 => Formatted,
+        /// Its replica runs or has run, and knows that the others were all formatted before.
+        3 => Started,
+    }
 }
 
 wire_enum! {
@@ -98,12 +127,23 @@ impl DataBody {
             DataBody::Refused { .. } => "Refused",
             DataBody::Blocks { .. } => "Blocks",
             DataBody::NotHere => "NotHere",
+            DataBody::Introduce { .. } => "Introduce",
+            DataBody::GetStatus => "GetStatus",
+            DataBody::Introduced { .. } => "Introduced",
+            DataBody::Status { .. } => "Status",
         }
     }
 
     /// Whether this asks something, and an answer is owed.
     pub const fn is_call(&self) -> bool {
-        matches!(self, DataBody::PutChunk { .. } | DataBody::Confirm { .. } | DataBody::GetBlocks { .. })
+        matches!(
+            self,
+            DataBody::PutChunk { .. }
+                | DataBody::Confirm { .. }
+                | DataBody::GetBlocks { .. }
+                | DataBody::Introduce { .. }
+                | DataBody::GetStatus
+        )
     }
 }
 
@@ -116,6 +156,9 @@ pub const PREFIX_SIZE: usize = 56;
 
 /// The longest head: a `Blocks` with an outline of the largest chunk.
 pub const HEAD_SIZE_MAX: usize = 8 << 10;
+
+/// The longest document of a `Status`: a few hundred figures.
+pub const STATUS_BYTES_MAX: u32 = 64 << 10;
 
 /// How much follows a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,11 +283,22 @@ impl DataBody {
                 (18, bytes.clone())
             }
             DataBody::NotHere => (19, Bytes::new()),
+            DataBody::Introduce { replicas } => {
+                replicas.encode(out);
+                (4, Bytes::new())
+            }
+            DataBody::GetStatus => (5, Bytes::new()),
+            DataBody::Introduced { past, replicas } => {
+                past.encode(out);
+                replicas.encode(out);
+                (20, Bytes::new())
+            }
+            DataBody::Status { json } => (21, json.clone()),
         }
     }
 
     fn decode(kind: u8, input: &mut Decoder, bytes: Bytes) -> Result<DataBody, DecodeError> {
-        if !bytes.is_empty() && !matches!(kind, 1 | 18) {
+        if !bytes.is_empty() && !matches!(kind, 1 | 18 | 21) {
             return Err(DecodeError::TrailingBytes);
         }
         Ok(match kind {
@@ -274,6 +328,13 @@ impl DataBody {
                 bytes,
             },
             19 => DataBody::NotHere,
+            4 => DataBody::Introduce { replicas: input.u8("Introduce.replicas")? },
+            5 => DataBody::GetStatus,
+            20 => DataBody::Introduced {
+                past: Wire::decode(input, "Introduced.past")?,
+                replicas: input.u8("Introduced.replicas")?,
+            },
+            21 => DataBody::Status { json: bytes },
             _ => return Err(DecodeError::Invalid("DataMessage.kind")),
         })
     }

@@ -75,13 +75,11 @@ impl Outline {
     /// Whether `bytes` are whole blocks from block `first` on, each with its hash. Never true of
     /// nothing.
     pub fn verifies(&self, first: u32, bytes: &[u8]) -> bool {
-        let mut index = first;
-        for block in bytes.chunks(BLOCK_SIZE as usize) {
+        for (index, block) in (first..=u32::MAX).zip(bytes.chunks(BLOCK_SIZE as usize)) {
             let whole = self.block_length(index).is_some_and(|length| length as usize == block.len());
             if !whole || self.blocks.get(index as usize) != Some(&BlockHash::of(block)) {
                 return false;
             }
-            index += 1;
         }
         !bytes.is_empty()
     }

@@ -21,7 +21,7 @@ use crate::config::Limits;
 use crate::entry::{Entry, EntryHeader, Operation, Request};
 use crate::machine::{Context, Invalid, Machine, QueryContext};
 use crate::tables::{ReplicaTables, TableFault};
-use crate::types::{Incarnation, Nonce, Op, REPLICAS_MAX, ReplicaId, SessionId, Timestamp};
+use crate::types::{Checksum, Incarnation, Nonce, Op, REPLICAS_MAX, ReplicaId, SessionId, Timestamp};
 use membership::Membership;
 
 pub struct State<M, T> {
@@ -30,6 +30,7 @@ pub struct State<M, T> {
     limits: Limits,
     /// The last entry whose requests have taken effect.
     applied: EntryHeader,
+    applied_name: Checksum,
     sessions: Sessions,
     membership: Membership,
 }
@@ -47,9 +48,10 @@ impl<M: Machine, T: ReplicaTables> State<M, T> {
     /// `reload` once they do.
     pub fn new(machine: M, tables: T, limits: Limits) -> Result<State<M, T>, TableFault> {
         let applied = tables.durable().header.clone();
+        let applied_name = applied.name();
         let sessions = Sessions::new(&limits);
-        let mut state =
-            State { machine, tables, limits, applied, sessions, membership: Membership::default() };
+        let membership = Membership::default();
+        let mut state = State { machine, tables, limits, applied, applied_name, sessions, membership };
         if state.tables.syncing().is_none() {
             state.reload()?;
         }
@@ -61,12 +63,17 @@ impl<M: Machine, T: ReplicaTables> State<M, T> {
         let applied = self.tables.durable().header.clone();
         self.membership = Membership::load(&self.tables, &applied)?;
         self.sessions = Sessions::load(&self.tables, &self.limits)?;
+        self.applied_name = applied.name();
         self.applied = applied;
         Ok(())
     }
 
     pub fn applied(&self) -> &EntryHeader {
         &self.applied
+    }
+
+    pub fn applied_name(&self) -> Checksum {
+        self.applied_name
     }
 
     pub fn machine(&self) -> &M {
@@ -108,7 +115,8 @@ impl<M: Machine, T: ReplicaTables> State<M, T> {
     /// Gives the next committed entry its effect. The replies are in the order of its requests.
     pub fn apply(&mut self, entry: &Entry) -> Result<Vec<Reply>, TableFault> {
         let header = &entry.header;
-        assert!(header.follows(&self.applied));
+        assert_eq!(header.op, self.applied.op.next());
+        assert_eq!(header.parent, self.applied_name);
         assert!(header.timestamp > last_timestamp(&self.applied));
         let mut replies = Vec::new();
         for (request, index) in requests(entry).iter().zip(0_u32..) {
@@ -119,6 +127,7 @@ impl<M: Machine, T: ReplicaTables> State<M, T> {
         }
         assert_eq!(header.incarnations, self.membership.incarnations);
         self.applied = header.clone();
+        self.applied_name = entry.name;
         Ok(replies)
     }
 

@@ -36,7 +36,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             let op = self.applied().next();
             let Some(slot) = self.log.slot(op) else { return };
             let (name, body) = (slot.name, slot.body);
-            if slot.header.parent != self.state.applied().name() {
+            if slot.header.parent != self.state.applied_name() {
                 return self.diverged(format!("op {op} does not follow what was applied"));
             }
             let Some(entry) = self.log.body(op, name).cloned() else {
@@ -113,6 +113,10 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     /// Lets the WAL forget what enough checkpoints hold, but keeps what a slow peer still needs as
     /// long as there is room.
     fn settle_reclaim(&mut self) {
+        // Never beyond what was announced: mostly that leaves nothing to look for.
+        if self.announced <= self.reclaimed {
+            return;
+        }
         let own = self.durable.checkpoint.op();
         let limits = self.config.limits;
         let mut points: Vec<Op> = vec![own];
@@ -125,7 +129,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         points.sort_unstable_by(|a, b| b.cmp(a));
         let slowest = *points.last().expect("this replica is among them");
         let by_quorum = points[self.config.quorums.checkpoint - 1].min(own);
-        let roomy = self.log.head_op().since(slowest) < limits.wal_ops_max / 2;
+        let roomy = self.log.head_op().since(slowest) < limits.kept_ops_max();
         let through = if planted(Canary::ReclaimAlone) {
             own
         } else if roomy {

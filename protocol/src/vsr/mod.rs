@@ -109,7 +109,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             self.dispatch(message);
             self.settle();
         }
-        out.append(&mut self.out);
+        self.hand_over(out);
     }
 
     /// Tells the time; about every 10 ms, and before messages if the driver cares for finer clocks.
@@ -120,7 +120,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             self.run_timers();
             self.settle();
         }
-        out.append(&mut self.out);
+        self.hand_over(out);
     }
 
     /// The WAL holds the entry, body and stub.
@@ -129,7 +129,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             self.log.on_appended(op, name);
             self.settle();
         }
-        out.append(&mut self.out);
+        self.hand_over(out);
     }
 
     pub fn on_superblock_written(&mut self, out: &mut Vec<Effect>) {
@@ -138,7 +138,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             self.after_superblock();
             self.settle();
         }
-        out.append(&mut self.out);
+        self.hand_over(out);
     }
 
     /// `None`: the WAL cannot produce the entry although it once held it.
@@ -147,7 +147,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             self.entry_was_read(op, name, entry);
             self.settle();
         }
-        out.append(&mut self.out);
+        self.hand_over(out);
     }
 
     /// The process will stop soon. A primary asks the others to begin the next view, rather than let
@@ -167,7 +167,16 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             self.checkpoint_was_flushed();
             self.settle();
         }
-        out.append(&mut self.out);
+        self.hand_over(out);
+    }
+
+    /// Mostly the driver begins with an empty list: then it gets the one that has grown here.
+    fn hand_over(&mut self, out: &mut Vec<Effect>) {
+        if out.is_empty() {
+            std::mem::swap(&mut self.out, out);
+        } else {
+            out.append(&mut self.out);
+        }
     }
 
     /// Whether a message belongs to this cluster, this epoch and a release that we understand.

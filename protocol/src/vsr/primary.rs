@@ -223,7 +223,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
 
     /// Slows down, but never stops, for a reachable backup that would fall out of the WAL.
     fn throttle(&mut self) -> bool {
-        let limit = self.config.limits.wal_ops_max / 2;
+        let limit = self.config.limits.throttle_lag_ops();
         let suspicion_ms = self.config.timeouts.suspicion_ms;
         let lags = self.others().into_iter().any(|other| {
             let Status::Primary(primary) = &self.status else { return false };

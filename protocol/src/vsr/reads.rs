@@ -59,9 +59,9 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     pub(super) fn confirmed(&self) -> u64 {
         let Status::Primary(primary) = &self.status else { return 0 };
         let me = self.config.replica.index();
-        let mut answers: Vec<u64> = (0..self.config.quorums.replica_count)
-            .map(|index| if index == me { primary.sequence } else { primary.answered[index] })
-            .collect();
+        let mut answers = primary.answered;
+        answers[me] = primary.sequence;
+        let answers = &mut answers[..self.config.quorums.replica_count];
         answers.sort_unstable_by(|a, b| b.cmp(a));
         answers[self.config.quorums.confirmation - 1]
     }

@@ -59,10 +59,28 @@ pub(super) struct ScrubTask {
 
 /// What the one writer does.
 enum WriteTask {
-    Store { owner: Owner, job: Job, chunk: VerifiedChunk },
-    Quarantine { owner: Owner, job: Job, chunk: ChunkId },
-    Discard { owner: Owner, job: Job, chunk: ChunkId },
-    Delete { owner: Owner, job: Job, chunks: Vec<ChunkId> },
+    Store {
+        owner: Owner,
+        job: Job,
+        chunk: VerifiedChunk,
+    },
+    /// Unless the copy is sound after all.
+    Quarantine {
+        owner: Owner,
+        job: Job,
+        chunk: ChunkId,
+        root: ChunkRoot,
+    },
+    Discard {
+        owner: Owner,
+        job: Job,
+        chunk: ChunkId,
+    },
+    Delete {
+        owner: Owner,
+        job: Job,
+        chunks: Vec<ChunkId>,
+    },
 }
 
 /// Bounded by what the holder and upkeep have under way.
@@ -83,8 +101,8 @@ impl Queues {
         let _ = self.scrub.send(task);
     }
 
-    pub(super) fn quarantine(&self, owner: Owner, job: Job, chunk: ChunkId) {
-        self.write.complete(WriteTask::Quarantine { owner, job, chunk });
+    pub(super) fn quarantine(&self, owner: Owner, job: Job, chunk: ChunkId, root: ChunkRoot) {
+        self.write.complete(WriteTask::Quarantine { owner, job, chunk, root });
     }
 
     pub(super) fn discard(&self, owner: Owner, job: Job, chunk: ChunkId) {
@@ -206,9 +224,9 @@ impl<D: Disk> Checker<D> {
         });
     }
 
-    fn find(&self, chunks: Vec<ChunkId>) -> io::Result<Vec<Option<Found>>> {
+    fn find(&self, chunks: Vec<ChunkId>) -> io::Result<Vec<Result<Found, ReadFault>>> {
         let look = |chunk| {
-            let stored = judge(self.reader.find(chunk))?.ok();
+            let stored = judge(self.reader.find(chunk))?;
             Ok(stored.map(|stored| Found { root: stored.root, length: stored.length }))
         };
         chunks.into_iter().map(look).collect()
@@ -252,8 +270,8 @@ impl<D: Disk> Writer<D> {
                     self.vitals.bytes_stored.add(chunk.bytes().len() as u64);
                     stored.push((owner, job, outcome));
                 }
-                WriteTask::Quarantine { owner, job, chunk } => {
-                    if let Some(copy) = self.served(chunk)? {
+                WriteTask::Quarantine { owner, job, chunk, root } => {
+                    if let Some(copy) = self.unsound(chunk, root)? {
                         self.chunks.quarantine(copy)?;
                     }
                     self.data.complete(Input::Report(owner, job, Report::Done));
@@ -279,9 +297,10 @@ impl<D: Disk> Writer<D> {
         Ok(())
     }
 
-    fn served(&self, chunk: ChunkId) -> io::Result<Option<chunks::CopyId>> {
-        match self.reader.find(chunk) {
-            Ok(stored) => Ok(Some(stored.copy)),
+    /// The copy that is served, if it is not what it should be.
+    fn unsound(&self, chunk: ChunkId, root: ChunkRoot) -> io::Result<Option<chunks::CopyId>> {
+        match self.reader.scrub(chunk) {
+            Ok(stored) => Ok((stored.root != root).then_some(stored.copy)),
             Err(chunks::ReadFault::Damaged(copy)) => Ok(Some(copy)),
             Err(chunks::ReadFault::Absent) => Ok(None),
             Err(chunks::ReadFault::Io(error)) => Err(error),

@@ -42,7 +42,7 @@ pub(super) enum Owner {
 /// What became of a job.
 pub(super) enum Report {
     Stored(Result<(), StoreFault>),
-    Found(Vec<Option<Found>>),
+    Found(Vec<Result<Found, ReadFault>>),
     Read(Result<ReadBlocks, ReadFault>),
     Scrubbed(Result<(), ReadFault>),
     Walked(Vec<ChunkId>),
@@ -157,7 +157,10 @@ impl DataThread {
             Input::ClientMessage(message) => self.client.on_message(now, message),
             Input::Report(Owner::Holder, job, report) => match report {
                 Report::Stored(outcome) => self.holder.on_stored(job, outcome),
-                Report::Found(found) => self.holder.on_found(job, found.into_iter().next().flatten()),
+                Report::Found(found) => {
+                    let found = found.into_iter().next().unwrap_or(Err(ReadFault::Absent));
+                    self.holder.on_found(job, found);
+                }
                 Report::Read(outcome) => self.holder.on_read(job, outcome),
                 Report::Scrubbed(_) | Report::Walked(_) | Report::Done => {}
             },
@@ -176,7 +179,10 @@ impl DataThread {
                 self.upkeep.on_answer(now, from, call, body);
             }
             Input::PeerAnswer { from, call, answer: None } => self.upkeep.on_call_failed(now, from, call),
-            Input::Space { available, reserve } => self.holder.set_space(available, reserve),
+            Input::Space { available, reserve } => {
+                self.holder.set_space(available, reserve);
+                self.upkeep.set_space(now, available, reserve);
+            }
             Input::StorageFailed(error) => {
                 tracing::error!(%error, "the chunks' disk fails");
                 self.driver.fail("chunks", error);
@@ -299,7 +305,9 @@ impl DataThread {
             UpkeepOutput::Store { job, chunk, root, bytes } => {
                 self.queues.check(CheckTask::Verify { owner, job, chunk, root, bytes });
             }
-            UpkeepOutput::Quarantine { job, chunk } => self.queues.quarantine(owner, job, chunk),
+            UpkeepOutput::Quarantine { job, chunk, root } => {
+                self.queues.quarantine(owner, job, chunk, root);
+            }
             UpkeepOutput::Discard { job, chunk } => self.queues.discard(owner, job, chunk),
             UpkeepOutput::Walk { job, after, limit } => {
                 self.queues.check(CheckTask::Walk { owner, job, after, limit });

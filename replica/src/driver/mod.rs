@@ -32,7 +32,7 @@ use protocol::types::Peer;
 
 pub use core_thread::{Asked, Ended, LocalAnswer};
 pub use inbox::Inbox;
-pub use open::{Core, OpenOptions, OpenReplica, StartError, format, format_replacement, open};
+pub use open::{Core, OpenOptions, OpenReplica, StartError, format, format_replacement, open, past};
 pub use vitals::{CoreVitals, Durations, Gauge, Vitals};
 
 use crate::storage::disk::Disk;

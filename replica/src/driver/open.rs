@@ -5,6 +5,7 @@ use std::io;
 
 use protocol::catalog::Catalog;
 use protocol::config::Config;
+use protocol::data::message::Past;
 use protocol::entry::EntryHeader;
 use protocol::state::State;
 use protocol::superblock::Superblock;
@@ -71,6 +72,21 @@ pub struct OpenOptions {
 impl OpenOptions {
     pub const fn standard() -> OpenOptions {
         OpenOptions { segment_size: WalOptions::SEGMENT_SIZE, tables: TablesOptions::standard() }
+    }
+}
+
+/// What the disk has been through. Refuses the disk of another replica.
+///
+/// A disk that takes the place of a lost one is not as good as new: its cluster runs already.
+pub fn past<D: Disk>(disk: &D, config: &Config) -> Result<Past, StartError> {
+    match SuperblockStore::open(disk)? {
+        Opened::NeverFormatted => Ok(Past::Blank),
+        Opened::Unreadable(reason) => Err(StartError::Unreadable(reason)),
+        Opened::Formatted(superblock, _) => {
+            check_owner(&superblock, config)?;
+            let has_run = superblock.boot_count > 0 || superblock.amnesiac.is_some();
+            Ok(if has_run { Past::Started } else { Past::Formatted })
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use protocol::catalog::{BucketRef, Catalog, CatalogLimits, Conditions, ETag, NewBody, Operation, Query};
 use protocol::client::{Client, ClientSettings, Output, Ticket};
 use protocol::config::{Config, Limits, Timeouts};
+use protocol::data::message::Past;
 use protocol::data::placement::Layout;
 use protocol::data::receipt::ReceiptKey;
 use protocol::message::Message;
@@ -306,6 +307,27 @@ fn a_replica_with_a_new_disk_is_readmitted_and_holds_everything() {
     });
     client.put("afterwards");
     cluster.waits_until_all_agree();
+}
+
+#[test]
+fn a_disk_tells_what_it_has_been_through() {
+    let mut cluster = Cluster::of(1, "past");
+    let id = ReplicaId::new(0);
+    let config = cluster.config(id);
+    cluster.primary();
+    cluster.stop(id);
+    assert_eq!(past(&cluster.disk(id), &config).unwrap(), Past::Started);
+
+    std::fs::remove_dir_all(cluster.path(id)).unwrap();
+    assert_eq!(past(&cluster.disk(id), &config).unwrap(), Past::Blank);
+    format(&cluster.disk(id), &config).unwrap();
+    assert_eq!(past(&cluster.disk(id), &config).unwrap(), Past::Formatted);
+    let other = Config { cluster: ClusterId::new(8), ..config.clone() };
+    assert!(matches!(past(&cluster.disk(id), &other), Err(StartError::Foreign(_))));
+
+    std::fs::remove_dir_all(cluster.path(id)).unwrap();
+    format_replacement(&cluster.disk(id), &config, Nonce::new(77)).unwrap();
+    assert_eq!(past(&cluster.disk(id), &config).unwrap(), Past::Started);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 pub mod chunks;
 pub mod disk;
+pub mod expected_panic;
 pub mod superblock;
 pub mod tables;
 pub mod wal;

@@ -1,7 +1,5 @@
 //! Bodies: who still needs which, found out by looking everywhere.
 
-use std::collections::BTreeSet;
-
 use protocol::catalog::{BodyId, ChunkId, Error, NewBody, Success, UploadId, Verdict};
 use protocol::types::{Op, SessionId};
 
@@ -33,15 +31,16 @@ impl CatalogModel {
 
     /// Condemns what no object consists of any more, then retires what nothing refers to.
     pub(super) fn retire(&mut self, op: Op) {
-        let in_use: BTreeSet<UploadId> = self.objects().filter_map(Content::upload).collect();
-        for (upload, composition) in self.composed.extract_if(.., |upload, _| !in_use.contains(upload)) {
+        let in_use = sorted(self.objects().filter_map(Content::upload));
+        let gone = |upload: &UploadId| in_use.binary_search(upload).is_err();
+        for (upload, composition) in self.composed.extract_if(.., |upload, _| gone(upload)) {
             let runs = composition.parts.iter().map(|(_, part)| (part.part.number, part.run.clone()));
             let parts = runs.collect();
             self.condemned.insert(upload, Condemned { since: op, parts, composition: Some(composition) });
         }
         let referenced = self.referenced();
         for (id, body) in &mut self.bodies {
-            if body.retired.is_none() && !referenced.contains(id) {
+            if body.retired.is_none() && referenced.binary_search(id).is_err() {
                 body.retired = Some(op);
                 body.owing.clear();
             }
@@ -52,7 +51,8 @@ impl CatalogModel {
         self.buckets.values().flat_map(|bucket| bucket.objects.values()).map(|object| &object.content)
     }
 
-    fn referenced(&self) -> BTreeSet<BodyId> {
+    /// In order.
+    fn referenced(&self) -> Vec<BodyId> {
         let whole = self.objects().filter_map(|content| match content {
             Content::Run(run) => run.body(),
             Content::Composed(_) => None,
@@ -63,7 +63,7 @@ impl CatalogModel {
         let composed = composed.filter_map(|(_, part)| part.run.body());
         let condemned = self.condemned.values().flat_map(|condemned| condemned.parts.values());
         let condemned = condemned.filter_map(Run::body);
-        whole.chain(open).chain(composed).chain(condemned).collect()
+        sorted(whole.chain(open).chain(composed).chain(condemned))
     }
 
     /// What is asked for pieces by its upload: readable until the first of it is taken apart.
@@ -142,6 +142,12 @@ impl Run {
             Run::Slice { id, .. } => Some(*id),
         }
     }
+}
+
+fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut items: Vec<T> = items.collect();
+    items.sort_unstable();
+    items
 }
 
 /// Whether the session has ended, or has said that this upload of its has.

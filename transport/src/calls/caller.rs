@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use protocol::data::message::{DataBody, DataMessage, DataRefusal};
+use protocol::data::message::{DataBody, DataMessage, DataRefusal, STATUS_BYTES_MAX};
 use protocol::data::outline::BLOCK_SIZE;
 use protocol::types::{Peer, ReplicaId};
 use quinn::{Connection, ConnectionError, ReadError, SendStream, WriteError};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::wire::{self, Head, ReadFault};
 use super::{CallError, reset};
+use crate::counters::Tally;
 use crate::dial::Backoff;
 use crate::limits::CALL_BYTES_MAX;
 use crate::read::{Broken, ChunkReader};
@@ -20,8 +21,9 @@ use crate::transport::Shared;
 /// The way of calls to one replica. Dialled by the first call, and again by the first after a loss.
 pub(crate) struct CallRoute {
     to: ReplicaId,
-    place: String,
-    line: Mutex<Line>,
+    place: Arc<str>,
+    tally: Arc<Tally>,
+    line: Arc<Mutex<Line>>,
 }
 
 struct Line {
@@ -33,59 +35,64 @@ struct Line {
 }
 
 impl CallRoute {
-    pub(crate) fn new(to: ReplicaId, place: String) -> CallRoute {
+    pub(crate) fn new(to: ReplicaId, place: String, tally: Arc<Tally>) -> CallRoute {
         let line = Line { connection: None, resting: None, backoff: Backoff::new() };
-        CallRoute { to, place, line: Mutex::new(line) }
+        CallRoute { to, place: place.into(), tally, line: Arc::new(Mutex::new(line)) }
     }
 
     pub(crate) async fn call(&self, shared: &Arc<Shared>, body: DataBody) -> Result<DataBody, CallError> {
         assert!(body.is_call());
-        let tally = shared.book.tally(Peer::Replica(self.to));
-        tally.calls_made.add(1);
+        self.tally.calls_made.add(1);
         let answer = async {
             let connection = self.connection(shared).await?;
             let call = shared.calls_count.fetch_add(1, Ordering::Relaxed);
             exchange(&connection, DataMessage { cluster: shared.cluster, call, body }).await
         };
-        answer.await.inspect_err(|_| tally.calls_failed.add(1))
+        answer.await.inspect_err(|_| self.tally.calls_failed.add(1))
     }
 
     async fn connection(&self, shared: &Arc<Shared>) -> Result<Connection, CallError> {
-        let mut line = self.line.lock().await;
+        let line = Arc::clone(&self.line).lock_owned().await;
         if let Some(connection) = &line.connection
             && connection.close_reason().is_none()
         {
             return Ok(connection.clone());
         }
-        line.connection = None;
         if let Some((until, why)) = &line.resting
             && Instant::now() < *until
         {
             return Err(CallError::Unreachable(why.clone()));
         }
-        let peer = Peer::Replica(self.to);
-        match shared.dialler.connect(peer, &self.place).await {
-            Ok(connection) => {
-                line.resting = None;
-                line.backoff.reset();
-                line.connection = Some(connection.clone());
-                tokio::spawn(record(Arc::clone(shared), peer, connection.clone()));
-                Ok(connection)
-            }
-            Err(error) => {
-                let why = error.to_string();
-                line.resting = Some((Instant::now() + line.backoff.next(), why.clone()));
-                Err(CallError::Unreachable(why))
-            }
-        }
+        // On its own: callers that are less patient than a handshake takes must not break off one
+        // after the other.
+        let dialling = dial(Arc::clone(shared), Peer::Replica(self.to), Arc::clone(&self.place), line);
+        tokio::spawn(dialling).await.unwrap_or_else(|ended| Err(CallError::Unreachable(ended.to_string())))
     }
 }
 
-/// Keeps the connection in the book for as long as it lives.
-async fn record(shared: Arc<Shared>, peer: Peer, connection: Connection) {
-    shared.book.opened(peer, &connection);
-    connection.closed().await;
-    shared.book.closed(peer, &connection);
+async fn dial(
+    shared: Arc<Shared>,
+    peer: Peer,
+    place: Arc<str>,
+    mut line: OwnedMutexGuard<Line>,
+) -> Result<Connection, CallError> {
+    if let Some(lost) = line.connection.take() {
+        shared.book.closed(peer, &lost);
+    }
+    match shared.dialler.connect(peer, &place).await {
+        Ok(connection) => {
+            line.resting = None;
+            line.backoff.reset();
+            line.connection = Some(connection.clone());
+            shared.book.opened(peer, &connection);
+            Ok(connection)
+        }
+        Err(error) => {
+            let why = error.to_string();
+            line.resting = Some((Instant::now() + line.backoff.next(), why.clone()));
+            Err(CallError::Unreachable(why))
+        }
+    }
 }
 
 async fn exchange(connection: &Connection, question: DataMessage) -> Result<DataBody, CallError> {
@@ -136,6 +143,7 @@ impl Drop for Unanswered {
 fn answer_bytes_max(question: &DataBody) -> usize {
     match question {
         DataBody::GetBlocks { count, .. } => count.saturating_mul(BLOCK_SIZE).min(CALL_BYTES_MAX) as usize,
+        DataBody::GetStatus => STATUS_BYTES_MAX as usize,
         _ => 0,
     }
 }

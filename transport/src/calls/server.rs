@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use protocol::codec::DecodeError;
-use protocol::data::message::{DataBody, DataMessage};
+use protocol::data::message::{DataBody, DataMessage, STATUS_BYTES_MAX};
 use protocol::data::outline::BLOCK_SIZE;
 use protocol::types::Peer;
 use quinn::{RecvStream, SendStream};
@@ -22,11 +22,11 @@ use crate::transport::Shared;
 pub(crate) async fn serve_call(
     shared: Arc<Shared>,
     from: Peer,
+    tally: Arc<Tally>,
     peer_room: Budget,
     call: RecvStream,
     mut answer: SendStream,
 ) {
-    let tally = shared.book.tally(from);
     let server = Server { shared: &shared, from, peer_room: &peer_room, tally: &tally };
     let mut stream = ChunkReader::new(call);
     match server.receive(&mut stream).await {
@@ -138,6 +138,7 @@ async fn in_time<T>(reading: impl Future<Output = Result<T, ReadFault>>) -> Resu
 fn cost_of_answer(body: &DataBody) -> u32 {
     match body {
         DataBody::GetBlocks { count, .. } => count.saturating_mul(BLOCK_SIZE),
+        DataBody::GetStatus => STATUS_BYTES_MAX,
         _ => 0,
     }
 }

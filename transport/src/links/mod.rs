@@ -64,17 +64,21 @@ pub struct Received {
     _room: Room,
 }
 
-/// The room that one connection's messages have, by class.
+/// The room that one connection's messages have, by class, and where they are counted.
 #[derive(Clone, Debug)]
-pub(crate) struct Rooms([Budget; CLASSES.len()]);
+pub(crate) struct Rooms {
+    tally: Arc<Tally>,
+    budgets: [Budget; CLASSES.len()],
+}
 
 impl Rooms {
-    pub(crate) fn new() -> Rooms {
-        Rooms(CLASSES.map(|class| Budget::of(class_limits(class).unhandled_bytes)))
+    pub(crate) fn new(tally: Arc<Tally>) -> Rooms {
+        let budget = |class| Budget::of(class_limits(class).unhandled_bytes);
+        Rooms { tally, budgets: CLASSES.map(budget) }
     }
 
     fn of(&self, class: Class) -> &Budget {
-        &self.0[class as usize]
+        &self.budgets[class as usize]
     }
 }
 
@@ -84,7 +88,6 @@ const LASTING: Duration = Duration::from_secs(1);
 /// Keeps a connection to a replica for as long as the process lives.
 pub(crate) async fn keep_link(shared: Arc<Shared>, to: ReplicaId, place: String, outbox: Arc<Outbox>) {
     let peer = Peer::Replica(to);
-    let tally = shared.book.tally(peer);
     let mut backoff = Backoff::new();
     let mut reachable = true;
     loop {
@@ -106,7 +109,7 @@ pub(crate) async fn keep_link(shared: Arc<Shared>, to: ReplicaId, place: String,
                 }
             }
         }
-        outbox.clear(&tally);
+        outbox.clear();
         time::sleep(backoff.next()).await;
     }
 }
@@ -118,10 +121,9 @@ async fn run_link(
     outbox: &Arc<Outbox>,
 ) -> quinn::ConnectionError {
     shared.book.opened(peer, connection);
-    let tally = shared.book.tally(peer);
-    let rooms = Rooms::new();
+    let rooms = Rooms::new(Arc::clone(&outbox.tally));
     let mut tasks = JoinSet::new();
-    spawn_writers(&mut tasks, connection, outbox, &tally);
+    spawn_writers(&mut tasks, connection, outbox);
     let why = loop {
         tokio::select! {
             stream = connection.accept_uni() => match stream {
@@ -139,15 +141,10 @@ async fn run_link(
 }
 
 /// Sends what is in the outbox on this connection, until it closes.
-pub(crate) fn spawn_writers(
-    tasks: &mut JoinSet<()>,
-    connection: &Connection,
-    outbox: &Arc<Outbox>,
-    tally: &Arc<Tally>,
-) {
+pub(crate) fn spawn_writers(tasks: &mut JoinSet<()>, connection: &Connection, outbox: &Arc<Outbox>) {
     for class in CLASSES {
-        let (connection, outbox, tally) = (connection.clone(), Arc::clone(outbox), Arc::clone(tally));
-        tasks.spawn(write_messages(connection, class, outbox, tally));
+        let (connection, outbox) = (connection.clone(), Arc::clone(outbox));
+        tasks.spawn(write_messages(connection, class, outbox));
     }
 }
 

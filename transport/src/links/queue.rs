@@ -32,6 +32,8 @@ impl Outgoing {
 
 /// A queue for each class.
 pub(crate) struct Outbox {
+    /// Of the peer to whom it goes.
+    pub(super) tally: Arc<Tally>,
     queues: [Queue; CLASSES.len()],
 }
 
@@ -55,14 +57,14 @@ impl Waiting {
 }
 
 impl Outbox {
-    pub(crate) fn new() -> Arc<Outbox> {
+    pub(crate) fn new(tally: Arc<Tally>) -> Arc<Outbox> {
         let queue = |_| Queue { waiting: Mutex::default(), filled: Notify::new() };
-        Arc::new(Outbox { queues: CLASSES.map(queue) })
+        Arc::new(Outbox { tally, queues: CLASSES.map(queue) })
     }
 
     /// When there is no room: a newer control message says more than an older one, so the oldest go.
     /// Of the log and of what is bulk, the older is what the peer needs first, so the new one goes.
-    pub(crate) fn push(&self, message: &Arc<Outgoing>, tally: &Tally) {
+    pub(crate) fn push(&self, message: &Arc<Outgoing>) {
         let class = message.class;
         let queue = &self.queues[class as usize];
         let room = class_limits(class).queued_bytes;
@@ -81,7 +83,7 @@ impl Outbox {
         }
         drop(waiting);
         queue.filled.notify_one();
-        tally.dropped.add(class, dropped);
+        self.tally.dropped.add(class, dropped);
     }
 
     /// Waits for messages of the class, and takes those that are there, in their order, about
@@ -98,10 +100,10 @@ impl Outbox {
     }
 
     /// What waited for a connection that is gone is old news by the time of the next one.
-    pub(crate) fn clear(&self, tally: &Tally) {
+    pub(crate) fn clear(&self) {
         for class in CLASSES {
             let cleared = self.queues[class as usize].take(usize::MAX).len();
-            tally.lost.add(class, cleared as u64);
+            self.tally.lost.add(class, cleared as u64);
         }
     }
 }

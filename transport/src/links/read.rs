@@ -10,7 +10,6 @@ use quinn::{Connection, RecvStream};
 
 use super::{PREFACE_SIZE, Received, Rooms, class_of_preface, close};
 use crate::budget::Room;
-use crate::counters::Tally;
 use crate::limits::{MESSAGE_BYTES_MIN, class_limits};
 use crate::read::{Broken, ChunkReader};
 use crate::transport::Shared;
@@ -24,13 +23,12 @@ pub(crate) async fn read_messages(
     stream: RecvStream,
     rooms: Rooms,
 ) {
-    let tally = shared.book.tally(peer);
-    let reader = MessageReader { shared: &shared, peer, tally: &tally, rooms: &rooms };
+    let reader = MessageReader { shared: &shared, peer, rooms: &rooms };
     match reader.run(ChunkReader::new(stream)).await {
         Ok(()) => {}
         Err(Fault::Broken(why)) => tracing::debug!(?peer, %why, "stream of messages ended"),
         Err(Fault::Garbled(what)) => {
-            tally.frames_bad.add(1);
+            rooms.tally.frames_bad.add(1);
             tracing::warn!(?peer, %what, "not a stream of messages: closing its connection");
             connection.close(close::GARBLED, b"");
         }
@@ -40,7 +38,6 @@ pub(crate) async fn read_messages(
 struct MessageReader<'a> {
     shared: &'a Shared,
     peer: Peer,
-    tally: &'a Tally,
     rooms: &'a Rooms,
 }
 
@@ -52,7 +49,7 @@ impl MessageReader<'_> {
         let class = class_of_preface(preface).ok_or(DecodeError::Invalid("stream.preface"))?;
         while let Some((frame, room)) = self.next_frame(&mut stream, class).await? {
             let Some(message) = self.admit(frame, class) else { continue };
-            self.tally.received.add(class, 1);
+            self.rooms.tally.received.add(class, 1);
             let inbox = self.shared.inbox_for(self.peer);
             if inbox.send(Received { from: self.peer, message, _room: room }).await.is_err() {
                 return Ok(()); // Nobody wants messages any more: the process ends.
@@ -88,17 +85,17 @@ impl MessageReader<'_> {
             Ok(message) => message,
             Err(error) => {
                 tracing::debug!(peer = ?self.peer, %error, "bad frame");
-                self.tally.frames_bad.add(1);
+                self.rooms.tally.frames_bad.add(1);
                 return None;
             }
         };
         if message.from != self.peer || message.cluster != self.shared.cluster {
             tracing::debug!(peer = ?self.peer, from = ?message.from, cluster = ?message.cluster, "foreign frame");
-            self.tally.frames_foreign.add(1);
+            self.rooms.tally.frames_foreign.add(1);
             return None;
         }
         if message.body.class() != class {
-            self.tally.frames_bad.add(1);
+            self.rooms.tally.frames_bad.add(1);
             return None;
         }
         Some(message)

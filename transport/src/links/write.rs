@@ -8,27 +8,21 @@ use quinn::{Connection, SendStream, WriteError};
 
 use super::queue::Outbox;
 use super::{close, preface};
-use crate::counters::Tally;
 
 /// Small messages that wait together leave together: one write, and few datagrams.
 const BATCH_BYTES: usize = 64 << 10;
 
 /// Sends the messages of one class until the connection closes, or closes it.
-pub(crate) async fn write_messages(
-    connection: Connection,
-    class: Class,
-    outbox: Arc<Outbox>,
-    tally: Arc<Tally>,
-) {
+pub(crate) async fn write_messages(connection: Connection, class: Class, outbox: Arc<Outbox>) {
     let mut stream = None;
     loop {
         let batch = outbox.next_batch(class, BATCH_BYTES).await;
         let mut frames: Vec<Bytes> = batch.iter().map(|message| message.frame()).collect();
         match write(&connection, &mut stream, class, &mut frames).await {
-            Ok(()) => tally.sent.add(class, batch.len() as u64),
+            Ok(()) => outbox.tally.sent.add(class, batch.len() as u64),
             Err(error) => {
                 tracing::debug!(%error, ?class, "cannot write");
-                tally.lost.add(class, batch.len() as u64);
+                outbox.tally.lost.add(class, batch.len() as u64);
                 // Does nothing if it is closed already.
                 return connection.close(close::BROKEN, b"");
             }

@@ -92,3 +92,52 @@ impl Span {
         asked.saturating_sub(self.rest())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::cluster::{BODY, bytes};
+    use crate::data::outline::ChunkRoot;
+
+    const BLOCK: usize = BLOCK_SIZE as usize;
+
+    /// Blocks 2 to 5 of a chunk of six and a bit, without the first byte and the last.
+    fn span() -> (Span, Bytes) {
+        let chunk = bytes(6 * BLOCK + 1, 1);
+        let wanted = Wanted {
+            chunk: BODY.chunk(0),
+            root: ChunkRoot([0; 32]),
+            chunk_length: u32::try_from(chunk.len()).unwrap(),
+            first: 2,
+            count: 4,
+            skip: 1,
+            take: 4 * BLOCK - 2,
+        };
+        (Span::new(wanted, Tick::ZERO, Tick::ZERO), chunk)
+    }
+
+    /// Two holders were asked, and both gave less than that.
+    #[test]
+    fn answers_that_overlap_give_every_wanted_byte_once() {
+        let runs = [(2, 3), (2, 2), (2, 3), (3, 5), (4, 5), (2, 4), (3, 6), (2, 6)];
+        let (mut span, chunk) = span();
+        let mut new = Vec::new();
+        for (first, end) in runs {
+            let blocks = chunk.slice(first as usize * BLOCK..end * BLOCK);
+            new.push(if blocks.is_empty() { false } else { span.accept(first, &blocks) });
+        }
+        assert_eq!(new, [true, false, false, true, false, false, true, false]);
+        assert!(span.is_complete());
+        assert_eq!(span.rest(), 0);
+        let parts: Vec<u8> = span.parts.iter().flatten().copied().collect();
+        assert!(parts == chunk[2 * BLOCK + 1..6 * BLOCK - 1]);
+    }
+
+    #[test]
+    fn blocks_behind_a_gap_are_not_taken() {
+        let (mut span, chunk) = span();
+        assert!(!span.accept(3, &chunk.slice(3 * BLOCK..6 * BLOCK)));
+        assert_eq!(span.next, 2);
+        assert_eq!(span.rest(), 4 * BLOCK);
+    }
+}

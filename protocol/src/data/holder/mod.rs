@@ -169,7 +169,7 @@ impl Holder {
         self.outputs.pop_front()
     }
 
-    /// What is not a call is ignored: nobody waits for an answer to it.
+    /// What is no call, or none that a holder answers, is ignored.
     pub fn on_call(&mut self, from: Peer, call: u64, body: DataBody) {
         let caller = Caller { peer: from, call };
         let refusal = match body {
@@ -185,7 +185,11 @@ impl Holder {
             DataBody::Stored { .. }
             | DataBody::Refused { .. }
             | DataBody::Blocks { .. }
-            | DataBody::NotHere => Ok(()),
+            | DataBody::NotHere
+            | DataBody::Introduce { .. }
+            | DataBody::GetStatus
+            | DataBody::Introduced { .. }
+            | DataBody::Status { .. } => Ok(()),
         };
         if let Err(why) = refusal {
             self.answer(caller, DataBody::Refused { why });
@@ -330,14 +334,17 @@ impl Holder {
         }
     }
 
-    pub fn on_found(&mut self, job: Job, found: Option<Found>) {
+    pub fn on_found(&mut self, job: Job, found: Result<Found, ReadFault>) {
         let Some(Waiting::Find { holding, caller }) =
             take_if(&mut self.waiting, job, |waiting| matches!(waiting, Waiting::Find { .. }))
         else {
             return;
         };
         let wanted = Found { root: holding.root, length: holding.length };
-        let answer = if found == Some(wanted) { self.receipt(&holding) } else { DataBody::NotHere };
+        if found == Err(ReadFault::Damaged) {
+            self.outputs.push_back(HolderOutput::Damage { chunk: holding.chunk });
+        }
+        let answer = if found == Ok(wanted) { self.receipt(&holding) } else { DataBody::NotHere };
         self.finish(caller, answer);
     }
 

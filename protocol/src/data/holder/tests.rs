@@ -235,9 +235,9 @@ fn the_bad_bytes_of_one_are_not_the_fault_of_another() {
 
 #[test]
 fn only_what_is_durable_under_this_root_and_length_is_confirmed() {
-    let found = |length: u32| Some(Found { root: content(length as usize).1.root(), length });
+    let found = |length: u32| Ok(Found { root: content(length as usize).1.root(), length });
     let mut holder = holder();
-    for (found, here) in [(found(100), true), (found(99), false), (None, false)] {
+    for (found, here) in [(found(100), true), (found(99), false), (Err(ReadFault::Absent), false)] {
         holder.on_call(ALICE, 1, confirm(1, 100));
         let job = job(&mut holder);
         holder.on_found(job, found);
@@ -293,11 +293,12 @@ fn reports_of_other_jobs_change_nothing() {
     let find = job(&mut holder);
     holder.on_stored(find, Ok(()));
     holder.on_read(find, Err(ReadFault::Absent));
-    holder.on_found(Job::new(99), None);
+    holder.on_found(Job::new(99), Err(ReadFault::Absent));
     assert_eq!(outputs(&mut holder), []);
-    holder.on_found(find, None);
+    holder.on_found(find, Err(ReadFault::Damaged));
+    assert_eq!(holder.next_output(), Some(HolderOutput::Damage { chunk: chunk(1) }));
     assert_eq!(answer(&mut holder), DataBody::NotHere);
-    holder.on_found(find, None);
+    holder.on_found(find, Err(ReadFault::Absent));
     holder.on_call(ALICE, 1, DataBody::NotHere);
     assert_eq!(outputs(&mut holder), []);
 }

@@ -23,6 +23,10 @@ fn samples() -> Vec<DataMessage> {
         DataBody::Refused { why: DataRefusal::Full },
         DataBody::Blocks { outline, first: 0, bytes },
         DataBody::NotHere,
+        DataBody::Introduce { replicas: 3 },
+        DataBody::GetStatus,
+        DataBody::Introduced { past: Past::Formatted, replicas: 3 },
+        DataBody::Status { json: Bytes::from_static(b"{}") },
     ];
     let message = |body| DataMessage { cluster: ClusterId::new(0x55), call: 99, body };
     bodies.into_iter().map(message).collect()
@@ -70,4 +74,25 @@ fn the_largest_outline_fits_into_a_head() {
     let body = DataBody::Blocks { outline, first: 0, bytes: Bytes::new() };
     let (head, _) = DataMessage { cluster: ClusterId::ZERO, call: 0, body }.encode();
     assert!(head.len() - PREFIX_SIZE <= HEAD_SIZE_MAX);
+}
+
+/// Replicas of different releases must understand each other's questions.
+#[test]
+fn a_question_keeps_its_bytes() {
+    let hex = |body: DataBody| {
+        let (head, bytes) = DataMessage { cluster: ClusterId::new(0x55), call: 99, body }.encode();
+        let digits = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        // Without the sum, which other tests look after.
+        (digits(&head[..SUM_OFFSET]), digits(&head[SUM_OFFSET + 16..]), digits(&bytes))
+    };
+    let prefix = |kind: &str| {
+        format!("56534450{:02x}{kind}0000{:032x}{:016x}", 1, 0x55_u128.swap_bytes(), 99_u64.swap_bytes())
+    };
+    let expected = |kind: &str, rest: &str, bytes: &str| (prefix(kind), rest.to_owned(), bytes.to_owned());
+    assert_eq!(hex(DataBody::Introduce { replicas: 3 }), expected("04", "010000000000000003", ""));
+    assert_eq!(hex(DataBody::GetStatus), expected("05", "0000000000000000", ""));
+    let introduced = DataBody::Introduced { past: Past::Started, replicas: 5 };
+    assert_eq!(hex(introduced), expected("14", "02000000000000000305", ""));
+    let status = DataBody::Status { json: Bytes::from_static(b"{}") };
+    assert_eq!(hex(status), expected("15", "0000000002000000", "7b7d"));
 }

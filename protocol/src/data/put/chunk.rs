@@ -31,7 +31,7 @@ pub(super) enum Stage {
     Short { give_up_at: Tick },
     /// There are enough. Those that may come soon are waited for.
     Enough { until: Tick },
-    /// Counts as stored. The bytes are kept for the owners that have not answered.
+    /// Counts as stored. The owners that have not answered are still welcome.
     Lingering { until: Tick },
     /// Nothing more is done for it.
     Done,
@@ -169,8 +169,7 @@ impl Chunk {
         }
         if let Stage::Lingering { until } = self.stage {
             let owners = &self.holders[..layout.copies()];
-            let more = self.bytes.is_some() && owners.iter().any(Holder::is_under_way);
-            if until <= now || !more {
+            if until <= now || !owners.iter().any(Holder::is_under_way) {
                 self.stage = Stage::Done;
             }
         }

@@ -63,6 +63,8 @@ pub struct Upkeep {
     pub(super) me: ReplicaId,
     pub(super) settings: UpkeepSettings,
     pub(super) standing: Standing,
+    /// Space of the disk that chunks may take.
+    pub(super) space_bytes: u64,
     pub(super) now: Tick,
     pub(super) random: Xoshiro256PlusPlus,
     /// The last number that was given, to whatever. None is given twice, so that an answer that comes
@@ -84,7 +86,7 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
-    /// `scrub_from` is what `scrub_position` last said, in this process or an earlier one.
+    /// Fetches nothing until `set_space` says that there is room for it. `scrub_from` is what `scrub_position` last said, in this process or an earlier one.
     pub fn new(
         me: ReplicaId,
         standing: Standing,
@@ -97,6 +99,7 @@ impl Upkeep {
             me,
             settings,
             standing,
+            space_bytes: 0,
             now,
             random: Xoshiro256PlusPlus::seed_from_u64(seed),
             last_number: 0,
@@ -131,6 +134,13 @@ impl Upkeep {
         } else if before.primary != standing.primary {
             self.chores = Chores::new(self.now);
         }
+        self.settle();
+    }
+
+    /// Free space of the disk, and how much of it is not for chunks.
+    pub fn set_space(&mut self, now: Tick, available_bytes: u64, reserve_bytes: u64) {
+        self.advance(now);
+        self.space_bytes = available_bytes.saturating_sub(reserve_bytes);
         self.settle();
     }
 
@@ -205,7 +215,7 @@ impl Upkeep {
     }
 
     /// In the order of the question.
-    pub fn on_found(&mut self, now: Tick, job: Job, found: Vec<Option<Found>>) {
+    pub fn on_found(&mut self, now: Tick, job: Job, found: Vec<Result<Found, ReadFault>>) {
         self.advance(now);
         if let Some(Begun::Find(body, indexes)) = self.reported(job, |begun| matches!(begun, Begun::Find(..)))
         {

@@ -166,16 +166,17 @@ impl Upkeep {
 
     /// A copy with another root than the catalog's is no copy. What the store said nothing of is
     /// taken for absent.
-    pub(super) fn on_looked(&mut self, id: BodyId, indexes: &[u32], found: &[Option<Found>]) {
+    pub(super) fn on_looked(&mut self, id: BodyId, indexes: &[u32], found: &[Result<Found, ReadFault>]) {
         let Some(mend) = self.mends.by_body.get_mut(&id) else { return };
         mend.looking = false;
         for (position, index) in indexes.iter().enumerate() {
             let root = mend.body.roots.get(*index as usize);
-            match found.get(position).copied().flatten() {
-                Some(found) if Some(&found.root) == root => {}
-                Some(_) => drop(mend.lacking.insert(*index, true)),
-                None => drop(mend.lacking.insert(*index, false)),
-            }
+            let bad = match found.get(position) {
+                Some(Ok(found)) if Some(&found.root) == root => continue,
+                Some(Ok(_) | Err(ReadFault::Damaged)) => true,
+                Some(Err(ReadFault::Absent)) | None => false,
+            };
+            mend.lacking.insert(*index, bad);
         }
     }
 

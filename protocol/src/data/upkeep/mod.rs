@@ -22,5 +22,8 @@ mod findings;
 mod scrub;
 mod survey;
 
+#[cfg(test)]
+mod tests;
+
 pub use machine::Upkeep;
 pub use settings::{Ask, Figures, Mark, Proposal, UpkeepOutput, UpkeepSettings};

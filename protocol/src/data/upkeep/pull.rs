@@ -24,6 +24,9 @@ pub(super) struct Pull {
     bad: bool,
     /// What was fetched: whole blocks from the first on.
     bytes: BytesMut,
+    /// So many blocks are asked for at once: fewer after nobody could give so many. A holder with one
+    /// bad block among them may give none.
+    span: u32,
     /// Who could not give the next block.
     tried: BTreeSet<ReplicaId>,
     /// One of those may be able to another time.
@@ -72,6 +75,7 @@ impl Pull {
             length,
             bad,
             bytes: BytesMut::new(),
+            span: SPAN_BLOCKS_MAX,
             tried: BTreeSet::new(),
             hope: false,
             source: None,
@@ -89,7 +93,7 @@ impl Pull {
 
     /// How many blocks to ask for.
     fn count(&self) -> u32 {
-        (self.length.div_ceil(BLOCK_SIZE)).saturating_sub(self.next_block()).min(SPAN_BLOCKS_MAX)
+        (self.length.div_ceil(BLOCK_SIZE)).saturating_sub(self.next_block()).min(self.span)
     }
 
     /// Takes the blocks if every one of them fits the root. `count` were asked for.
@@ -100,8 +104,20 @@ impl Pull {
             && outline.verifies(first, bytes);
         if good {
             self.bytes.extend_from_slice(bytes);
+            self.span = self.span.saturating_mul(2).min(SPAN_BLOCKS_MAX);
         }
         good
+    }
+
+    /// Nobody could give so many blocks, and nobody will: asks everybody for fewer. False if there is
+    /// nothing less to ask for.
+    fn narrow(&mut self) -> bool {
+        let may = !self.hope && self.count() > 1;
+        if may {
+            self.span = self.count() / 2;
+            self.tried.clear();
+        }
+        may
     }
 }
 
@@ -109,6 +125,8 @@ impl Upkeep {
     pub(super) fn settle_pulls(&mut self) {
         self.give_up_calls();
         self.begin_pulls();
+        // Some may have been refused.
+        self.settle_mends();
         self.ask_for_blocks();
     }
 
@@ -141,12 +159,18 @@ impl Upkeep {
                     mend.lacking.remove(&index);
                     continue;
                 };
-                if self.pulls.bytes + u64::from(length) > self.settings.pull_bytes_max {
+                let bytes = self.pulls.bytes + u64::from(length);
+                if bytes > self.space_bytes {
+                    mend.lacking.clear();
+                    mend.ended = mend.ended.max(Mended::Lacking);
+                    break;
+                }
+                if bytes > self.settings.pull_bytes_max {
                     return;
                 }
                 mend.lacking.remove(&index);
                 mend.pulling.insert(index);
-                self.pulls.bytes += u64::from(length);
+                self.pulls.bytes = bytes;
                 self.pulls.by_chunk.insert(id.chunk(index), Pull::new(root, length, bad));
             }
         }
@@ -176,15 +200,11 @@ impl Upkeep {
         }
         wanted.sort_unstable();
         for (_, chunk) in wanted {
-            let Some(pull) = self.pulls.by_chunk.get(&chunk) else { continue };
-            let Some(from) = self.candidate(chunk, pull) else {
-                let ended = if pull.hope { Mended::Lacking } else { Mended::Lost };
-                if ended == Mended::Lost {
-                    self.mark(Mark::NoSoundCopy { chunk });
-                }
-                self.finish_pull(chunk, ended);
+            let Some(from) = self.candidate_or_fewer(chunk) else {
+                self.fail_pull(chunk);
                 continue;
             };
+            let Some(pull) = self.pulls.by_chunk.get(&chunk) else { continue };
             let (root, first, count) = (pull.root, pull.next_block(), pull.count());
             if !self.pulls.budget.take(u64::from(count) * u64::from(BLOCK_SIZE)) {
                 return;
@@ -197,8 +217,25 @@ impl Upkeep {
         }
     }
 
+    fn fail_pull(&mut self, chunk: ChunkId) {
+        let hope = self.pulls.by_chunk.get(&chunk).is_some_and(|pull| pull.hope);
+        if !hope {
+            self.mark(Mark::NoSoundCopy { chunk });
+        }
+        self.finish_pull(chunk, if hope { Mended::Lacking } else { Mended::Lost });
+    }
+
+    fn candidate_or_fewer(&mut self, chunk: ChunkId) -> Option<ReplicaId> {
+        if let Some(from) = self.candidate(chunk) {
+            return Some(from);
+        }
+        let narrowed = self.pulls.by_chunk.get_mut(&chunk)?.narrow();
+        if narrowed { self.candidate(chunk) } else { None }
+    }
+
     /// Who is asked for the next blocks: who gave the last ones, then the others in the chunk's order.
-    fn candidate(&self, chunk: ChunkId, pull: &Pull) -> Option<ReplicaId> {
+    fn candidate(&self, chunk: ChunkId) -> Option<ReplicaId> {
+        let pull = self.pulls.by_chunk.get(&chunk)?;
         let others = self.standing.layout.order(chunk).filter(|replica| *replica != self.me);
         let myself = pull.bad.then_some(self.me);
         let mut all = pull.source.into_iter().chain(others).chain(myself);
@@ -243,8 +280,9 @@ impl Upkeep {
     fn write(&mut self, chunk: ChunkId) {
         let Some(pull) = self.pulls.by_chunk.get_mut(&chunk) else { return };
         pull.step = Step::Writing;
+        let root = pull.root;
         if pull.bad {
-            self.begin(Begun::Quarantine(chunk), |job| UpkeepOutput::Quarantine { job, chunk });
+            self.begin(Begun::Quarantine(chunk), |job| UpkeepOutput::Quarantine { job, chunk, root });
         } else {
             self.store(chunk);
         }
@@ -272,6 +310,7 @@ impl Upkeep {
         if bad || was_found {
             self.begin(Begun::Discard, |job| UpkeepOutput::Discard { job, chunk });
         }
+        self.space_bytes = self.space_bytes.saturating_sub(u64::from(bytes));
         self.figures.repaired_chunks += 1;
         self.figures.repaired_bytes += u64::from(bytes);
         self.mark(Mark::Repaired { chunk, bytes });

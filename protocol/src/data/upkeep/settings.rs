@@ -112,9 +112,9 @@ pub enum UpkeepOutput {
     Scrub { job: Job, chunk: ChunkId, root: ChunkRoot },
     /// Compare the bytes with the root, write them, sync: `on_stored`.
     Store { job: Job, chunk: ChunkId, root: ChunkRoot, bytes: Bytes },
-    /// Set the present copy aside: it is not found nor read any more, and another one can be stored:
-    /// `on_done`. Nothing happens if there is none.
-    Quarantine { job: Job, chunk: ChunkId },
+    /// Set the present copy aside, unless it is sound and of this root after all: it is not found nor
+    /// read any more, and another one can be stored: `on_done`. Nothing happens if there is none.
+    Quarantine { job: Job, chunk: ChunkId, root: ChunkRoot },
     /// Delete what was set aside of this chunk, and nothing else: `on_done`.
     Discard { job: Job, chunk: ChunkId },
     /// The chunks that are stored, set aside or not, by name: `on_walked`.

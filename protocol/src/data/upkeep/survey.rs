@@ -24,6 +24,8 @@ pub(super) struct Survey {
     done: bool,
     /// Whether the log counts the disk as new.
     rebuilding: bool,
+    /// The walk before this one found something absent. It may have been on its way then.
+    missed: bool,
     bytes_total: u64,
     bytes_seen: u64,
 }
@@ -55,6 +57,7 @@ impl Survey {
             next_at: now,
             done: false,
             rebuilding: false,
+            missed: false,
             bytes_total: 0,
             bytes_seen: 0,
         }
@@ -156,6 +159,7 @@ impl Upkeep {
     /// A body that is in work for another reason is waited for: it comes to an end.
     fn walk(&mut self) {
         let copies = u8::try_from(self.standing.layout.copies()).unwrap_or(u8::MAX).saturating_sub(1);
+        let may_pull = self.survey.rebuilding || self.survey.missed;
         while let Step::Walking { page, .. } = &mut self.survey.step
             && let Some(named) = page.front()
         {
@@ -165,7 +169,7 @@ impl Upkeep {
             let Some(named) = page.pop_front() else { return };
             let chunks = self.owned(named.id, &named.body);
             if !chunks.is_empty() {
-                self.mend(named.id, named.body, chunks, Cause::Survey, copies, true);
+                self.mend(named.id, named.body, chunks, Cause::Survey, copies, may_pull);
             }
         }
         let Step::Walking { after, last, failed, .. } = self.survey.step else { return };
@@ -185,8 +189,10 @@ impl Upkeep {
     }
 
     fn finish_walk(&mut self, failed: bool) {
+        self.survey.missed = failed;
         if failed {
-            let retry_at = self.later(self.settings.retry_ms);
+            let patience_ms = self.settings.debt_patience_ms;
+            let retry_at = self.later(self.settings.retry_ms).max(self.now.plus(patience_ms));
             return self.survey.wait(retry_at);
         }
         self.survey.done = true;

@@ -6,7 +6,7 @@ use super::vote::{decode_headers, encode_headers};
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::entry::{ENTRY_HEADER_SIZE, Entry, EntryHeader, Request};
 use crate::message::{Body, QueryAnswer, StartView, VOTE_SLOTS_MAX, Vote};
-use crate::state::{Reply, decode_reason, encode_reason};
+use crate::state::{Outcome, Reply, decode_reason, encode_reason};
 use crate::superblock::decode_row_sum;
 use crate::tables::{Checkpoint, RangeSummary, Row};
 use crate::types::{Checksum, Nonce, Op, REPLICAS_MAX, Timestamp};
@@ -85,6 +85,8 @@ pub(super) fn number(body: &Body) -> u8 {
 pub(super) fn size_hint(body: &Body) -> usize {
     match body {
         Body::Request(request) => request.encoded_size_max(),
+        Body::Reply(Reply { outcome: Outcome::Done(bytes), .. })
+        | Body::QueryReply { answer: QueryAnswer::Done(bytes), .. } => 128 + bytes.len(),
         Body::Query { query, .. } => 16 + query.len(),
         Body::Prepare { entry, .. } | Body::RepairedEntry { entry } => 16 + entry.encoded_size(),
         Body::DoViewChange(_) => 128 + VOTE_SLOTS_MAX * (1 + ENTRY_HEADER_SIZE),
@@ -93,7 +95,10 @@ pub(super) fn size_hint(body: &Body) -> usize {
         Body::Rows { rows, .. } => {
             256 + rows.iter().map(|(key, value)| 8 + key.len() + value.len()).sum::<usize>()
         }
-        _ => 256,
+        Body::Manifest { ranges, .. } => {
+            512 + ranges.iter().map(|range| RANGE_SIZE_MIN + range.start.len()).sum::<usize>()
+        }
+        _ => 512,
     }
 }
 

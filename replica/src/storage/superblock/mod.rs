@@ -171,13 +171,20 @@ fn judge(slots: &[Slot]) -> Verdict {
 }
 
 /// Brings all copies back to the newest, damaged ones first and one at a time, so that a crash in
-/// between leaves at least the evidence that there was before.
+/// between leaves at least the evidence that there was before. A damaged one is replaced to the end
+/// of its slot: an unreadable sector behind a short superblock would outlive every write.
 fn heal<F: DiskFile>(file: &F, slots: &[Slot], newest: &Copy) -> io::Result<()> {
     let is_newest = |slot: &Slot| matches!(slot, Slot::Valid(copy) if copy.name == newest.name && copy.sequence == newest.sequence);
     let is_stale = |slot: &Slot| matches!(slot, Slot::Valid(_)) && !is_newest(slot);
     let damaged = (0..COPY_COUNT).filter(|index| !matches!(slots[*index], Slot::Valid(_)));
     let stale = (0..COPY_COUNT).filter(|index| is_stale(&slots[*index]));
-    for index in damaged.chain(stale) {
+    for index in damaged {
+        let mut raw = encode_copy(index, newest);
+        raw.resize(SLOT_SIZE, 0);
+        file.write_at((index * SLOT_SIZE) as u64, &raw)?;
+        file.sync()?;
+    }
+    for index in stale {
         write_copy(file, index, newest)?;
         file.sync()?;
     }

@@ -56,6 +56,23 @@ fn what_was_written_last_is_read_back() {
     }
 }
 
+/// Opening replaced only what the copy filled. The sector behind it stayed unreadable, so that the
+/// copy was as good as lost for ever, and after a crash in the other pair only one of four was left.
+#[test]
+fn an_unreadable_sector_anywhere_in_a_copy_is_healed_by_opening() {
+    let (mut disk, _) = formatted(1);
+    for sector in 0..SLOT_SIZE / SECTOR_SIZE {
+        for index in 0..COPY_COUNT {
+            let offset = (index * SLOT_SIZE + sector * SECTOR_SIZE) as u64;
+            disk.make_unreadable_at(SUPERBLOCK_NAME, offset).unwrap();
+            assert_eq!(view_of(&disk), Ok(0));
+            disk.crash();
+            let file = disk.open(SUPERBLOCK_NAME).unwrap().unwrap();
+            assert!(read_slots(&file).unwrap().iter().all(|slot| matches!(slot, Slot::Valid(_))));
+        }
+    }
+}
+
 #[test]
 fn a_crash_at_any_call_of_a_format_leaves_a_blank_or_a_formatted_disk() {
     let calls = {

@@ -23,7 +23,6 @@ mod verified_file;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,6 +36,7 @@ use protocol::types::Op;
 use redb::{Database, ReadableDatabase, ReadableTable, StorageError, TableDefinition, WriteTransaction};
 
 use super::disk::{Disk, DiskFile};
+use super::expected_panic;
 use flush::Epoch;
 pub use flush::{FlushJob, Flushed};
 use overlay::Overlay;
@@ -140,8 +140,8 @@ impl DiskTables {
     ) -> Result<DiskTables, OpenError> {
         // A block whose newest write never happened is old but whole. redb trusts its own structures
         // and panics on some of them before it can be asked to compare checksums.
-        catch_unwind(AssertUnwindSafe(|| DiskTables::open_trusting(disk, genesis, options)))
-            .unwrap_or_else(|_| Err(OpenError::Damaged("redb cannot make sense of its file".to_owned())))
+        expected_panic::catch(|| DiskTables::open_trusting(disk, genesis, options))
+            .unwrap_or_else(|| Err(OpenError::Damaged("redb cannot make sense of its file".to_owned())))
     }
 
     fn open_trusting<D: Disk>(

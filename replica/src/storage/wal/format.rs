@@ -2,29 +2,38 @@
 //!
 //! ```text
 //!  file `wal-00000000`, `wal-00000001`, …              7/8 bodies │ 1/8 stubs
-//! ┌────────────┬─────┬────────────┬───────────── ─ ─ ─ ───────────┼───────┬───────┬─ ─ ─┐
-//! │ record     │0…0  │ record     │   zeros, or an older generation│stub 0 │stub 1 │     │
-//! └────────────┴─────┴────────────┴───────────── ─ ─ ─ ───────────┴───────┴───────┴─ ─ ─┘
+//! ┌────────────┬─────┬──────┬────────────┬─────── ─ ─ ─ ───────────┼───────┬───────┬─ ─ ─┐
+//! │ record     │0…0  │ mark │ record     │ zeros, or an older        │stub 0 │stub 1 │     │
+//! └────────────┴─────┴──────┴────────────┴─────── generation ───────┴───────┴───────┴─ ─ ─┘
 //!  each begins at a sector                                          a sector each
 //!
 //!  record                                              stub
 //! ┌───────────────────────────────┐                   ┌───────────────────────────────────┐
 //! │ checksum 16                   │                   │ checksum 16                       │
-//! │ magic 4 "VWR1", generation 4  │                   │ magic 4 "VWS1", generation 4      │
+//! │ magic 4 "VWR2", generation 4  │                   │ magic 4 "VWS1", generation 4      │
 //! │ stub 4, index 1, count 1,     │                   │ segments 4, count 1, zero 3       │
-//! │ zero 2                        │                   ├───────────────────────────────────┤
+//! │ earlier 2                     │                   ├───────────────────────────────────┤
 //! ├───────────────────────────────┤                   │ up to three times:                │
 //! │ entry header 152, body        │                   │   entry header 152                │
 //! └───────────────────────────────┘                   │   sector of the record 4, zero 4  │
-//!                                                     └───────────────────────────────────┘
+//!  mark                                               └───────────────────────────────────┘
+//! ┌───────────────────────────────┐
+//! │ checksum 16                   │
+//! │ magic 4 "VWM1", generation 4  │
+//! │ segments 4, stubs 4, zero 480 │
+//! └───────────────────────────────┘
 //! ```
 //!
-//! Both checksums cover the cluster, the replica, the segment and the offset too: what belongs
+//! All checksums cover the cluster, the replica, the segment and the offset too: what belongs
 //! elsewhere is not valid here. A record's checksum covers it up to the entry's header, which holds
 //! the hash of the body.
 //!
 //! A record says in which stub it will be listed (`stub`), at which place (`index`) and with how many
-//! others (`count`): if that stub is damaged, the records tell whether they are all it listed.
+//! others (`count`): if that stub is damaged, the records tell whether they are all it listed. And it
+//! says how many stubs of its own group come before that one (`earlier`): all stubs below those belong
+//! to groups that were synced before this record was written.
+//!
+//! A mark says the same of the first `stubs` stubs, when no record follows that could.
 //!
 //! `generation` counts the uses of a segment: what carries an older one was reclaimed long ago.
 
@@ -39,8 +48,9 @@ pub(super) const RECORD_PREFIX_SIZE: usize = 32;
 pub(super) const STUB_ENTRIES_MAX: usize = 3;
 const STUB_PREFIX_SIZE: usize = 32;
 const STUB_ENTRY_SIZE: usize = ENTRY_HEADER_SIZE + 8;
-const RECORD_MAGIC: &[u8; 4] = b"VWR1";
+const RECORD_MAGIC: &[u8; 4] = b"VWR2";
 const STUB_MAGIC: &[u8; 4] = b"VWS1";
+const MARK_MAGIC: &[u8; 4] = b"VWM1";
 const _: () = assert!(STUB_PREFIX_SIZE + STUB_ENTRIES_MAX * STUB_ENTRY_SIZE == SECTOR_SIZE);
 
 /// A segment smaller than this is one whose allocation was interrupted.
@@ -94,6 +104,15 @@ pub(super) struct StubPlace {
     pub(super) stub: u32,
     pub(super) index: u8,
     pub(super) count: u8,
+    /// The stubs of the same group before this one.
+    pub(super) earlier: u16,
+}
+
+impl StubPlace {
+    /// The bodies of all stubs below this one were synced before the record was written.
+    pub(super) fn synced_below(self) -> u32 {
+        self.stub.saturating_sub(u32::from(self.earlier))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,8 +123,9 @@ pub(super) struct Record {
 }
 
 /// The space that an entry's record takes.
-pub(super) fn record_size(entry: &Entry) -> u64 {
-    (RECORD_PREFIX_SIZE + entry.encoded_size()).next_multiple_of(SECTOR_SIZE) as u64
+pub(super) fn record_size(header: &EntryHeader) -> u64 {
+    let size = (RECORD_PREFIX_SIZE + ENTRY_HEADER_SIZE) as u64 + u64::from(header.body_size);
+    size.next_multiple_of(SECTOR)
 }
 
 pub(super) fn encode_record(
@@ -122,7 +142,7 @@ pub(super) fn encode_record(
     covered.u32(place.stub);
     covered.u8(place.index);
     covered.u8(place.count);
-    covered.u16(0);
+    covered.u16(place.earlier);
     entry.header.encode(&mut covered);
     let covered = covered.finish();
 
@@ -149,9 +169,55 @@ pub(super) fn decode_record(address: Address, offset: u64, bytes: &Bytes) -> Opt
     let generation = input.u32("generation").ok()?;
     let stub = input.u32("stub").ok()?;
     let (index, count) = (input.u8("index").ok()?, input.u8("count").ok()?);
-    input.u16("zero").ok()?;
+    let place = StubPlace { stub, index, count, earlier: input.u16("earlier").ok()? };
     let entry = Entry::decode(&mut input).ok()?;
-    Some(Record { generation, place: StubPlace { stub, index, count }, entry })
+    Some(Record { generation, place, entry })
+}
+
+/// The bodies that the first `stubs` stubs of the segment list are durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) generation: u32,
+    /// As in a stub.
+    pub(super) segments: u32,
+    pub(super) stubs: u32,
+}
+
+pub(super) fn encode_mark(address: Address, offset: u64, mark: Mark) -> Vec<u8> {
+    let mut covered = Encoder::with_capacity(SECTOR_SIZE);
+    covered.raw(MARK_MAGIC);
+    covered.u32(mark.generation);
+    covered.u32(mark.segments);
+    covered.u32(mark.stubs);
+    sealed_sector(address, offset, covered)
+}
+
+/// The mark in this sector, if it is whole and belongs here.
+pub(super) fn decode_mark(address: Address, offset: u64, sector: &[u8]) -> Option<Mark> {
+    if sector.get(16..20) != Some(MARK_MAGIC) {
+        return None;
+    }
+    let mut input = open_sector(address, offset, sector, MARK_MAGIC)?;
+    let generation = input.u32("generation").ok()?;
+    let segments = input.u32("segments").ok()?;
+    Some(Mark { generation, segments, stubs: input.u32("stubs").ok()? })
+}
+
+/// Fills a sector with zeros and puts the checksum of it all in front.
+fn sealed_sector(address: Address, offset: u64, covered: Encoder) -> Vec<u8> {
+    let mut covered = covered.finish();
+    covered.resize(SECTOR_SIZE - 16, 0);
+    let mut raw = address.checksum(offset, &covered).get().to_le_bytes().to_vec();
+    raw.extend_from_slice(&covered);
+    raw
+}
+
+/// What follows the magic in a sealed sector, if it is whole, of this kind, and belongs here.
+fn open_sector(address: Address, offset: u64, sector: &[u8], magic: &[u8; 4]) -> Option<Decoder> {
+    let mut input = Decoder::copying(sector);
+    let checksum = Checksum::new(input.u128("checksum").ok()?);
+    let whole = checksum == address.checksum(offset, sector.get(16..SECTOR_SIZE)?);
+    (whole && input.raw(4, "magic").ok()?.as_ref() == magic).then_some(input)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,12 +256,7 @@ pub(super) fn encode_stub(address: Address, offset: u64, stub: &Stub) -> Vec<u8>
         covered.u32(u32::try_from(entry.offset / SECTOR).expect("a segment has fewer than 2^32 sectors"));
         covered.u32(0);
     }
-    let mut covered = covered.finish();
-    covered.resize(SECTOR_SIZE - 16, 0);
-
-    let mut raw = address.checksum(offset, &covered).get().to_le_bytes().to_vec();
-    raw.extend_from_slice(&covered);
-    raw
+    sealed_sector(address, offset, covered)
 }
 
 pub(super) fn decode_stub(address: Address, offset: u64, sector: &[u8]) -> StubSlot {
@@ -206,14 +267,7 @@ pub(super) fn decode_stub(address: Address, offset: u64, sector: &[u8]) -> StubS
 }
 
 fn valid_stub(address: Address, offset: u64, sector: &[u8]) -> Option<Stub> {
-    let mut input = Decoder::copying(sector);
-    let checksum = Checksum::new(input.u128("checksum").ok()?);
-    if checksum != address.checksum(offset, sector.get(16..SECTOR_SIZE)?) {
-        return None;
-    }
-    if input.raw(4, "magic").ok()?.as_ref() != STUB_MAGIC {
-        return None;
-    }
+    let mut input = open_sector(address, offset, sector, STUB_MAGIC)?;
     let generation = input.u32("generation").ok()?;
     let segments = input.u32("segments").ok()?;
     let count = input.u32("count").ok()? as usize;

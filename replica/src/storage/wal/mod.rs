@@ -2,8 +2,10 @@
 //!
 //! An entry is reported durable when its body was synced *and then* its stub was. The stubs of one
 //! group share the sync of the next group's bodies: one sync per group under load, two when idle.
-//! Nothing that was synced is overwritten until its segment is used anew, and everything starts at
-//! a sector, so that a crash can only hurt what was never reported.
+//! With a stub comes a third witness, that its bodies were durable: the records of the next group,
+//! or a mark where none follow. Nothing that was synced is overwritten until its segment is used
+//! anew, save the remains of a torn group, and everything starts at a sector, so that a crash can
+//! only hurt what was never reported.
 //!
 //! Memory: an index entry of about a hundred bytes for each entry in the segments, the entries
 //! buffered and written since the last two groups, and one whole segment while opening.
@@ -23,7 +25,7 @@ use protocol::types::{Checksum, ClusterId, Op, ReplicaId};
 use protocol::wal::{WalRecord, WalScan};
 
 use super::disk::{Disk, DiskFile, SECTOR, is_unreadable};
-use format::{Address, Layout, STUB_ENTRIES_MAX, Stub, StubEntry, StubPlace};
+use format::{Address, Layout, Mark, STUB_ENTRIES_MAX, Stub, StubEntry, StubPlace};
 use scan::SegmentScan;
 use segment::Segment;
 pub use segment::{Spare, SpareJob};
@@ -88,6 +90,10 @@ impl Run {
     fn stub_count(&self) -> u32 {
         stubs_for(self.entries.len())
     }
+
+    fn end(&self) -> u64 {
+        self.offset + self.entries.iter().map(|entry| format::record_size(&entry.header)).sum::<u64>()
+    }
 }
 
 fn stubs_for(entry_count: usize) -> u32 {
@@ -95,8 +101,8 @@ fn stubs_for(entry_count: usize) -> u32 {
 }
 
 impl<D: Disk> Wal<D> {
-    /// Reads everything, and completes the stubs that a crash prevented: all that is reported
-    /// present is durable like any other entry.
+    /// Reads everything, and completes the stubs and marks that a crash prevented: all that is
+    /// reported present is durable like any other entry.
     pub fn open(
         disk: &D,
         cluster: ClusterId,
@@ -120,25 +126,28 @@ impl<D: Disk> Wal<D> {
             failed: false,
         };
         let mut outcome = WalScan { records: Vec::new(), certain: true };
-        let mut records = BTreeMap::new();
+        let (mut records, mut uncertain) = (BTreeMap::new(), Vec::new());
         let mut segments_expected = u32::from(!options.never_used);
         for number in segment::numbers(&disk.names()?) {
             let scan = wal.open_segment(number)?;
             segments_expected = segments_expected.max(scan.segments);
-            outcome.certain &= scan.damaged_stubs.is_empty();
+            if scan.is_uncertain {
+                uncertain.push(number);
+            }
             collect_records(&mut records, &scan);
         }
         let lost = |number: &u32| !wal.segments.contains_key(number);
-        outcome.certain &= !(0..segments_expected).any(|number| lost(&number));
+        outcome.certain = uncertain.is_empty() && !(0..segments_expected).any(|number| lost(&number));
         outcome.records = records.into_values().collect();
 
-        wal.bound_damaged_segments();
+        wal.keep_evidence(&uncertain);
         if wal.free_segments() == 0 {
             let number = wal.next_number();
             match SpareJob::new(disk, number, layout.size).run() {
                 Ok(spare) => wal.install_spare(spare),
-                // A full disk must be able to start, or nothing could ever be reclaimed.
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+                // A full disk must be able to start, or nothing could ever be reclaimed. Without any
+                // segment there is nothing to reclaim, and the next start would miss the first one.
+                Err(error) if error.kind() == io::ErrorKind::StorageFull && !wal.segments.is_empty() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -166,6 +175,11 @@ impl<D: Disk> Wal<D> {
             // In order, even through a crash: a gap before a valid stub means damage.
             file.sync()?;
         }
+        if let Some((offset, stubs)) = scan.missing_mark {
+            let mark = Mark { generation: scan.generation, segments: scan.segments, stubs };
+            file.write_at(offset, &format::encode_mark(address, offset, mark))?;
+            file.sync()?;
+        }
         for found in &scan.present {
             let location = Location { segment: number, offset: found.offset, size: found.size };
             self.index.insert((found.header.op, found.name), location);
@@ -181,18 +195,19 @@ impl<D: Disk> Wal<D> {
         Ok(scan)
     }
 
-    /// A segment with damaged stubs may hide any op. It tells that something is missing until the
-    /// log was trimmed beyond everything that this scan saw: by then the replica knows its log again.
-    fn bound_damaged_segments(&mut self) {
+    /// A segment whose stubs are not all known may hide any op. It tells that something is missing
+    /// until the log was trimmed beyond everything that this scan saw: by then the replica knows its
+    /// log again.
+    fn keep_evidence(&mut self, uncertain: &[u32]) {
         let newest = self.segments.values().filter_map(|segment| segment.used_through).max();
-        for segment in self.segments.values_mut().filter(|segment| !segment.damaged_stubs.is_empty()) {
-            segment.used_through = newest;
+        for number in uncertain {
+            self.segments.get_mut(number).expect("it was just scanned").used_through = newest;
         }
     }
 
     /// Takes an entry into the next group. An entry that is already there may be appended again.
     pub fn append(&mut self, entry: &Entry) -> io::Result<()> {
-        if format::record_size(entry) > self.layout.body_end {
+        if format::record_size(&entry.header) + SECTOR > self.layout.body_end {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the entry is larger than a segment"));
         }
         self.buffered.push(entry.clone());
@@ -220,7 +235,13 @@ impl<D: Disk> Wal<D> {
             self.write_stubs(run)?;
             touched.insert(run.segment);
         }
-        for run in self.place_buffered()? {
+        let runs = self.place_buffered()?;
+        for run in &finished {
+            if !runs.iter().any(|next| next.segment == run.segment) {
+                self.write_mark(run)?;
+            }
+        }
+        for run in runs {
             self.write_run(&run)?;
             touched.insert(run.segment);
             self.stubless.push(run);
@@ -292,8 +313,9 @@ impl<D: Disk> Wal<D> {
 
     /// The bytes that can be appended without allocating another segment.
     pub fn space_left(&self) -> u64 {
-        let active = self.active.map_or(0, |tail| self.layout.body_end - tail.offset);
-        active + self.free_segments() as u64 * self.layout.body_end
+        let end = self.layout.body_end - SECTOR;
+        let active = self.active.map_or(0, |tail| end.saturating_sub(tail.offset));
+        active + self.free_segments() as u64 * end
     }
 
     /// Work for another thread, if the next segment is not allocated yet. Without it, the group that
@@ -331,7 +353,7 @@ impl<D: Disk> Wal<D> {
     fn place_buffered(&mut self) -> io::Result<Vec<Run>> {
         let mut runs: Vec<Run> = Vec::new();
         for entry in std::mem::take(&mut self.buffered) {
-            let size = format::record_size(&entry);
+            let size = format::record_size(&entry.header);
             let tail = match self.active {
                 Some(tail) if self.has_room(tail, size, runs.last()) => tail,
                 _ => self.begin_segment()?,
@@ -355,8 +377,11 @@ impl<D: Disk> Wal<D> {
 
     fn has_room(&self, tail: Tail, size: u64, run: Option<&Run>) -> bool {
         let entry_count = run.filter(|run| run.segment == tail.segment).map_or(0, |run| run.entries.len());
-        tail.offset + size <= self.layout.body_end
-            && tail.stub + stubs_for(entry_count + 1) <= self.layout.stub_count
+        let stub_count = stubs_for(entry_count + 1);
+        // A mark must find room behind the last record.
+        tail.offset + size + SECTOR <= self.layout.body_end
+            && tail.stub + stub_count <= self.layout.stub_count
+            && stub_count <= u32::from(u16::MAX)
     }
 
     fn begin_segment(&mut self) -> io::Result<Tail> {
@@ -388,6 +413,7 @@ impl<D: Disk> Wal<D> {
                 stub: run.stub + stubs_for(first),
                 index: u8::try_from(index - first).expect("below three"),
                 count: u8::try_from(count).expect("at most three"),
+                earlier: u16::try_from(stubs_for(first)).expect("longer runs have no room"),
             };
             let offset = run.offset + bytes.len() as u64;
             format::encode_record(address, offset, segment.generation, place, entry, &mut bytes);
@@ -410,13 +436,30 @@ impl<D: Disk> Wal<D> {
             let mut listed = Vec::with_capacity(entries.len());
             for entry in entries {
                 listed.push(StubEntry { header: entry.header.clone(), offset });
-                offset += format::record_size(entry);
+                offset += format::record_size(&entry.header);
             }
             let stub = Stub { generation: segment.generation, segments, entries: listed };
             bytes.extend(format::encode_stub(address, start + bytes.len() as u64, &stub));
         }
         assert_eq!(bytes.len() as u64, u64::from(run.stub_count()) * SECTOR);
         segment.file.write_at(start, &bytes)
+    }
+
+    /// Behind a run in whose segment no record follows now: its bodies are durable, and if its stub
+    /// and a body should be damaged, this tells that they are missing.
+    fn write_mark(&mut self, run: &Run) -> io::Result<()> {
+        let offset = run.end();
+        if let Some(tail) = self.active.as_mut().filter(|tail| tail.segment == run.segment) {
+            assert_eq!(tail.offset, offset);
+            tail.offset += SECTOR;
+        }
+        let segment = &self.segments[&run.segment];
+        let mark = Mark {
+            generation: segment.generation,
+            segments: self.segments_contiguous(),
+            stubs: run.stub + run.stub_count(),
+        };
+        segment.file.write_at(offset, &format::encode_mark(self.address(run.segment), offset, mark))
     }
 
     fn address(&self, segment: u32) -> Address {

@@ -6,10 +6,11 @@ mod world;
 use bytes::Bytes;
 use world::{BLOCK, CHUNK, Object, World, settings};
 
-use super::{BadPieces, Get, GetFailure, GetOutput};
+use super::{BadPieces, Get, GetFailure, GetOutput, GetSettings};
 use crate::catalog::{BodyId, Encoding, PieceSource};
 use crate::data::cluster::{BODY, Cluster, Mood};
 use crate::data::message::{DataBody, DataRefusal};
+use crate::data::outline::Outline;
 use crate::types::{ReplicaId, Tick};
 
 /// A read of a whole object of so many bytes.
@@ -264,6 +265,76 @@ fn a_short_answer_is_followed_by_the_rest() {
     finish(&mut world);
     assert!(world.damage.is_empty());
     assert!(world.cluster.now < Tick::new(100));
+}
+
+/// Three blocks, one at a time, each of them nearly as late as may be.
+#[test]
+fn as_long_as_something_comes_nothing_is_given_up() {
+    let slow = GetSettings { timeout_ms: 1_000, hedge_max_ms: 10_000, hedge_min_ms: 10_000, ..settings() };
+    let mut world = World::with(slow, Cluster::of(1, 21), 4 * BLOCK);
+    world.cluster.mood(ReplicaId::new(0), Mood::Short(1));
+    world.cluster.delay_ms = 450;
+    finish(&mut world);
+    assert!(world.cluster.now > Tick::new(1_000));
+}
+
+#[test]
+fn who_lacks_a_chunk_is_asked_for_it_once() {
+    let one_at_a_time = GetSettings { read_ahead_bytes: 1, ..settings() };
+    for mood in [Mood::Fine, Mood::Rotten] {
+        let mut world = World::with(one_at_a_time, Cluster::of(3, 22), 2 * CHUNK);
+        for index in 0..2 {
+            let first = world.cluster.order(index)[0];
+            world.cluster.mood(first, mood);
+            if mood == Mood::Fine {
+                world.cluster.replace_disk(first);
+            }
+        }
+        finish(&mut world);
+        let spans = 5;
+        assert!(world.sent.len() <= spans + 4, "{:?}", world.asked());
+    }
+}
+
+#[test]
+fn the_pause_before_a_replica_is_asked_again_is_short_again_once_it_has_answered() {
+    let mut world = whole(1, 20 * CHUNK, 23);
+    let only = ReplicaId::new(0);
+    world.cluster.mood(only, Mood::Refuses(DataRefusal::Busy));
+    world.run(3_000);
+    world.cluster.mood(only, Mood::Fine);
+    world.appetite = BLOCK;
+    world.run(1_000);
+    let before = world.sent.len();
+    world.cluster.mood(only, Mood::Refuses(DataRefusal::Busy));
+    world.appetite = 4 * BLOCK;
+    world.run(10);
+    let asked = world.sent.len();
+    assert!(asked > before, "it should be asked, and say that it is busy");
+    world.cluster.mood(only, Mood::Fine);
+    world.run(4 * settings().retry_ms);
+    assert!(world.sent.len() > asked);
+}
+
+/// They fit the chunk, but not the memory that was set aside for them, or not the place.
+#[test]
+fn sound_blocks_that_were_not_asked_for_are_not_taken() {
+    for (first, end) in [(2, CHUNK), (1, 2 * BLOCK), (3, 4 * BLOCK), (1, 3 * BLOCK)] {
+        let mut cluster = Cluster::of(2, 24);
+        let object = Object::of(&mut cluster, CHUNK);
+        let mut world = World::new(cluster, object, 2 * BLOCK..3 * BLOCK, 24);
+        let Some(GetOutput::Send { to, call, body }) = world.get.next_output() else {
+            panic!("nothing asked")
+        };
+        assert!(matches!(body, DataBody::GetBlocks { first: 2, count: 1, .. }));
+        let stored = world.cluster.holders[0].chunks[&BODY.chunk(0)].clone();
+        let bytes = stored.slice(first as usize * BLOCK..end);
+        let answer = DataBody::Blocks { outline: Outline::of(&stored), first, bytes };
+        world.get.on_answer(Tick::ZERO, to, call, answer);
+        assert_eq!(world.get.take(Tick::ZERO), None, "blocks from {first} to byte {end}");
+        finish(&mut world);
+        assert_eq!(world.damage, [(to, BODY.chunk(0))]);
+    }
 }
 
 #[test]

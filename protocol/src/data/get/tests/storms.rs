@@ -15,7 +15,7 @@ fn mood(cluster: &mut Cluster) -> Mood {
         3 => Mood::Mute,
         4 => Mood::Rotten,
         5 => Mood::Lies,
-        6 => Mood::Short(1),
+        6 => Mood::Short(1 + u32::try_from(cluster.below(3)).unwrap()),
         7 => Mood::Refuses(DataRefusal::Busy),
         8 => Mood::Refuses(DataRefusal::Damaged),
         9 => Mood::Confused,

@@ -116,6 +116,15 @@ impl World {
         World::near(cluster, object, range, None, seed)
     }
 
+    pub(super) fn with(settings: GetSettings, mut cluster: Cluster, length: usize) -> World {
+        let object = Object::of(&mut cluster, length);
+        let pieces = object.pieces.clone();
+        let mut world = World::new(cluster, object, 0..length, 1);
+        let end = length as u64;
+        world.get = Get::new(world.cluster.layout, pieces, 0..end, None, settings, 1, Tick::ZERO).unwrap();
+        world
+    }
+
     pub(super) fn near(
         cluster: Cluster,
         object: Object,

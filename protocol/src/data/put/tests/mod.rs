@@ -88,6 +88,30 @@ fn one_silent_owner_delays_the_first_chunks_and_not_all_of_them() {
     assert!(took_ms(&world) < 3 * settings().stand_in_after_ms, "{} ms", took_ms(&world));
 }
 
+#[test]
+fn an_owner_that_answers_again_is_relied_on_again() {
+    let mut world = World::new(5, 60 * CHUNK, 20);
+    world.cluster.mood(ReplicaId::new(0), Mood::Silent);
+    world.run(settings().stand_in_after_ms + 5);
+    assert!(world.copies_of(0) + world.copies_of(1) + world.copies_of(2) >= 9);
+    world.cluster.mood(ReplicaId::new(0), Mood::Slow(settings().grace_ms / 2));
+    world.run_to_the_end();
+    // Nobody stood in for it.
+    assert_eq!(nodes(&world, 59), world.cluster.order(59)[..3]);
+    assert_eq!(world.copies_of(59), 3);
+}
+
+#[test]
+fn who_is_known_to_be_unreachable_is_not_waited_for() {
+    let mut world = World::new(5, CHUNK, 21);
+    let order = world.cluster.order(0);
+    world.put.on_unreachable(Tick::ZERO, order[1]);
+    world.cluster.mood(order[1], Mood::Silent);
+    world.run_to_the_end();
+    assert_eq!(nodes(&world, 0), [order[0], order[2], order[3]]);
+    assert!(took_ms(&world) < settings().grace_ms);
+}
+
 /// With two of three the body is as durable as its record. What the third lacks is debt.
 #[test]
 fn one_replica_of_three_may_be_missing_and_costs_no_more_than_the_grace() {
@@ -203,6 +227,19 @@ fn after_too_few_copies_the_holders_are_asked_and_what_is_held_is_sent_again() {
 }
 
 #[test]
+fn everybody_is_asked_to_confirm_whether_it_was_sent_the_chunk_or_not() {
+    let mut world = World::new(7, CHUNK, 22);
+    world.run_to_the_end();
+    world.run(settings().linger_ms);
+    assert_eq!(world.copies_of(0), 4);
+    let before = world.sent.len();
+    world.on_too_few_copies();
+    assert_eq!(world.sent.len() - before, 7);
+    world.run_to_the_end();
+    assert_eq!(world.stored().receipts.len(), 4);
+}
+
+#[test]
 fn confirmations_are_enough_when_the_bytes_are_gone() {
     let mut world = World::new(3, 50 * CHUNK, 14);
     world.run_to_the_end();
@@ -275,7 +312,7 @@ fn an_answer_from_somebody_else_or_of_another_chunk_gives_no_receipt() {
     let mut world = World::new(1, 2 * CHUNK, 18);
     world.feed();
     assert_eq!(world.sent.len(), 2);
-    let other = second_receipt(&mut world);
+    let other = receipt_of(&mut world, 2);
     for (from, call) in [(0, 1), (4, 1), (4, 2), (0, 99)] {
         let answer = Arrival::Answer { from: ReplicaId::new(from), call, body: other.clone() };
         world.hear(answer);
@@ -288,17 +325,38 @@ fn an_answer_from_somebody_else_or_of_another_chunk_gives_no_receipt() {
     assert_eq!(world.stored().receipts.len(), 2);
 }
 
-/// The receipt of the second chunk, kept from the put.
-fn second_receipt(world: &mut World) -> DataBody {
+#[test]
+fn a_receipt_that_another_replica_gave_is_nobodys() {
+    let mut world = World::new(2, CHUNK, 23);
+    let order = world.cluster.order(0);
+    world.feed();
+    let [mut first, mut second] = [1, 2].map(|call| (order[call - 1], call as u64));
+    let receipt = receipt_of(&mut world, first.1);
+    std::mem::swap(&mut first.0, &mut second.0);
+    for (from, call) in [first, second] {
+        world.hear(Arrival::Answer { from, call, body: receipt.clone() });
+    }
+    world.hear(Arrival::Answer { from: order[1], call: 2, body: receipt.clone() });
+    world.hear(Arrival::Answer { from: order[0], call: 1, body: receipt });
+    world.feed();
+    assert!(world.ready.is_empty());
+    world.run_to_the_end();
+    assert_eq!(nodes(&world, 0), order);
+}
+
+/// The receipt that answers the call, kept from the put.
+fn receipt_of(world: &mut World, number: u64) -> DataBody {
     for _ in 0..20 {
         world.cluster.now = world.cluster.now.plus(1);
         while let Some(arrival) = world.cluster.arrival() {
-            if let Arrival::Answer { call: 2, body, .. } = arrival {
+            if let Arrival::Answer { call, body, .. } = arrival
+                && call == number
+            {
                 return body;
             }
         }
     }
-    panic!("the second chunk is not stored");
+    panic!("call {number} is not answered");
 }
 
 #[test]

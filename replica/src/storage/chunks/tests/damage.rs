@@ -178,7 +178,7 @@ fn a_file_that_is_lost_while_it_is_open_or_cut_is_damage_and_not_a_crash() {
 #[test]
 fn no_single_damage_changes_a_byte_or_makes_a_chunk_disappear() {
     let mut damaged = 0;
-    for seed in 0..400 {
+    for seed in 0..200 {
         let (mut disk, mut store) = filled(seed);
         match seed % 4 {
             0 => disk.lose_write(1 + seed / 4 % 8),
@@ -209,5 +209,5 @@ fn no_single_damage_changes_a_byte_or_makes_a_chunk_disappear() {
         let hit = damages.iter().any(|damage| damage.kind == DamageKind::Phantom);
         assert!(hit || seed % 4 > 0 || damages.is_empty());
     }
-    assert!(damaged > 100, "{damaged}");
+    assert!(damaged > 50, "{damaged}");
 }

@@ -26,6 +26,9 @@ pub(super) struct SparseFile {
     used_pages: u64,
     undo: BTreeMap<u64, Undo>,
     unreadable: BTreeSet<u64>,
+    /// Memory for `undo`, as much as was ever needed at once: most writes need a page of it until the
+    /// next sync.
+    spare: Vec<Box<[u8; PAGE_SIZE]>>,
 }
 
 /// What the medium still holds of a page.
@@ -171,11 +174,13 @@ impl SparseFile {
     }
 
     pub(super) fn sync(&mut self) {
-        let pages = &self.pages;
+        let (pages, spare) = (&self.pages, &mut self.spare);
         self.undo.retain(|page, undo| {
             undo.pending = 0;
             if undo.doomed != 0 {
                 undo.catch_up(pages.get(index(*page)).and_then(|page| page.as_deref()));
+            } else {
+                spare.extend(undo.old.take());
             }
             undo.doomed != 0
         });
@@ -275,11 +280,17 @@ impl SparseFile {
     }
 
     fn undo_of(&mut self, page: u64) -> &mut Undo {
-        let pages = &self.pages;
-        self.undo.entry(page).or_insert_with(|| Undo {
-            old: pages.get(index(page)).cloned().flatten(),
-            pending: 0,
-            doomed: 0,
+        let (pages, spare) = (&self.pages, &mut self.spare);
+        self.undo.entry(page).or_insert_with(|| {
+            let visible = pages.get(index(page)).and_then(|page| page.as_ref());
+            let old = visible.map(|visible| match spare.pop() {
+                Some(mut old) => {
+                    old.copy_from_slice(visible.as_slice());
+                    old
+                }
+                None => visible.clone(),
+            });
+            Undo { old, pending: 0, doomed: 0 }
         })
     }
 

@@ -99,26 +99,26 @@ impl<F: DiskFile> VerifiedFile<F> {
         self.state.lock().expect("no call panics while it holds the lock")
     }
 
-    /// Reads whole blocks, of which block 0 is not one. Those that were never written are zeros, if
-    /// they are allowed.
-    fn read_blocks(&self, first: u64, count: u64, blank_allowed: bool) -> io::Result<Vec<u8>> {
-        let mut out = Vec::with_capacity(index(count) * BLOCK_SIZE);
-        for (first, count) in runs(first, count) {
+    /// Fills `out` with whole blocks, of which block 0 is not one. Those that were never written are
+    /// zeros, if they are allowed.
+    fn read_blocks(&self, first: u64, out: &mut [u8], blank_allowed: bool) -> io::Result<()> {
+        let mut out = out.chunks_exact_mut(BLOCK_SIZE);
+        for (first, count) in runs(first, out.len() as u64) {
             let place = place_of(first);
             let mut raw = vec![0; index(count) * STRIDE_SIZE];
             self.file.read_at(place * STRIDE, &mut raw).map_err(|error| match is_unreadable(&error) {
                 true => damaged(format!("block {first} or one of the {count} from it on is unreadable")),
                 false => error,
             })?;
-            let state = self.state();
-            for (offset, raw) in (0..).zip(raw.chunks_exact(STRIDE_SIZE)) {
-                match state.map.tag(first + offset) {
-                    Tag::NEVER_WRITTEN if blank_allowed => out.resize(out.len() + BLOCK_SIZE, 0),
-                    tag => out.extend_from_slice(verify(raw, first + offset, place + offset, tag)?),
+            for ((offset, raw), out) in (0..).zip(raw.chunks_exact(STRIDE_SIZE)).zip(&mut out) {
+                let tag = self.state().map.tag(first + offset);
+                match tag {
+                    Tag::NEVER_WRITTEN if blank_allowed => out.fill(0),
+                    tag => out.copy_from_slice(verify(raw, first + offset, place + offset, tag)?),
                 }
             }
         }
-        Ok(out)
+        Ok(())
     }
 
     fn write_blocks(&self, first: u64, data: &[u8]) -> io::Result<()> {
@@ -208,10 +208,15 @@ impl<F: DiskFile> StorageBackend for VerifiedFile<F> {
                 &mut out[size..]
             }
         };
-        if !out.is_empty() {
-            let blocks = self.read_blocks(span.first, span.count, false)?;
-            out.copy_from_slice(&blocks[span.within..span.within + out.len()]);
+        if out.is_empty() {
+            return Ok(());
         }
+        if span.is_whole(out.len()) {
+            return self.read_blocks(span.first, out, false);
+        }
+        let mut blocks = vec![0; index(span.count) * BLOCK_SIZE];
+        self.read_blocks(span.first, &mut blocks, false)?;
+        out.copy_from_slice(&blocks[span.within..span.within + out.len()]);
         Ok(())
     }
 
@@ -272,10 +277,11 @@ impl<F: DiskFile> StorageBackend for VerifiedFile<F> {
         if data.is_empty() {
             return Ok(());
         }
-        if span.within == 0 && data.len().is_multiple_of(BLOCK_SIZE) {
+        if span.is_whole(data.len()) {
             return self.write_blocks(span.first, data);
         }
-        let mut blocks = self.read_blocks(span.first, span.count, true)?;
+        let mut blocks = vec![0; index(span.count) * BLOCK_SIZE];
+        self.read_blocks(span.first, &mut blocks, true)?;
         blocks[span.within..span.within + data.len()].copy_from_slice(data);
         self.write_blocks(span.first, &blocks)
     }
@@ -298,6 +304,11 @@ impl Span {
         let first = start / BLOCK;
         let count = if end > start { end.div_ceil(BLOCK) - first } else { 0 };
         Span { in_root, first, count, within: index(start % BLOCK) }
+    }
+
+    /// Whether so many bytes after those in block 0 are whole blocks.
+    fn is_whole(&self, size: usize) -> bool {
+        self.within == 0 && size.is_multiple_of(BLOCK_SIZE)
     }
 }
 

@@ -11,7 +11,8 @@ pub(super) const STRIDE: u64 = STRIDE_SIZE as u64;
 /// Distinguishes these blocks from everything else that is hashed like them.
 const DOMAIN: &[u8; 16] = b"viewstone tables";
 const CHECKSUM_SIZE: usize = 16;
-const SEAL_END: usize = CHECKSUM_SIZE + 40;
+/// What a seal says, without its checksum.
+const SEALED_SIZE: usize = 40;
 
 /// What a checksum covers besides its block.
 ///
@@ -43,12 +44,12 @@ pub(super) enum Stride {
 /// Appends block and seal to `out`; returns the checksum.
 pub(super) fn encode(block: &[u8], seal: &Seal, out: &mut Vec<u8>) -> u128 {
     assert_eq!(block.len(), BLOCK_SIZE);
-    let mut sealed = Vec::with_capacity(SEAL_END - CHECKSUM_SIZE);
-    sealed.extend_from_slice(&seal.sequence.to_le_bytes());
-    sealed.extend_from_slice(&seal.place.to_le_bytes());
-    sealed.extend_from_slice(&seal.block_count.to_le_bytes());
-    sealed.extend_from_slice(&seal.map.to_le_bytes());
-    let checksum = Checksum::of_parts(&[DOMAIN, &sealed, block]).get();
+    let mut sealed = [0; SEALED_SIZE];
+    sealed[..8].copy_from_slice(&seal.sequence.to_le_bytes());
+    sealed[8..16].copy_from_slice(&seal.place.to_le_bytes());
+    sealed[16..24].copy_from_slice(&seal.block_count.to_le_bytes());
+    sealed[24..].copy_from_slice(&seal.map.to_le_bytes());
+    let checksum = checksum_of(&sealed, block);
     let end = out.len() + STRIDE_SIZE;
     out.extend_from_slice(block);
     out.extend_from_slice(&checksum.to_le_bytes());
@@ -64,19 +65,32 @@ pub(super) fn decode(raw: &[u8], place: u64) -> Stride {
         return Stride::Blank;
     }
     let checksum = u128::from_le_bytes(checksum.try_into().expect("16 bytes"));
-    let sealed = &rest[..SEAL_END - CHECKSUM_SIZE];
+    let sealed = &rest[..SEALED_SIZE];
     let number = |at: usize| u64::from_le_bytes(sealed[at..at + 8].try_into().expect("8 bytes"));
     let map = u128::from_le_bytes(sealed[24..].try_into().expect("16 bytes"));
     let seal = Seal { sequence: number(0), place: number(8), block_count: number(16), map };
-    if seal.place != place || checksum != Checksum::of_parts(&[DOMAIN, sealed, block]).get() {
+    if seal.place != place || checksum != checksum_of(sealed, block) {
         return Stride::Damaged;
     }
     Stride::Valid(seal, checksum)
 }
 
+/// BLAKE3 hashes a block as fast as it can only if it is handed over in one piece. That piece is put
+/// together on the stack: this happens for each block that is written or read.
+fn checksum_of(sealed: &[u8], block: &[u8]) -> u128 {
+    const BLOCK_START: usize = DOMAIN.len() + SEALED_SIZE;
+    let mut whole = [0; BLOCK_START + BLOCK_SIZE];
+    whole[..DOMAIN.len()].copy_from_slice(DOMAIN);
+    whole[DOMAIN.len()..BLOCK_START].copy_from_slice(sealed);
+    whole[BLOCK_START..].copy_from_slice(block);
+    Checksum::of(&whole).get()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SEAL_END: usize = CHECKSUM_SIZE + SEALED_SIZE;
 
     #[test]
     fn every_flipped_bit_is_noticed_and_so_is_a_block_at_a_wrong_place() {

@@ -1,0 +1,93 @@
+//! `viewstone bench`: what a running cluster can do, beside what the machine can do alone.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use gateway::cluster::{Cluster, ClusterOptions};
+use protocol::client::ClientSettings;
+use protocol::data::placement::Layout;
+use protocol::types::{ClientId, Epoch, Peer};
+use transport::{Settings, Transport};
+
+use super::{Failure, print};
+use crate::bench::{self, Plan};
+use crate::process;
+use crate::settings::{self, Setting, Sources};
+
+pub(super) fn command() -> Command {
+    let number = |name: &'static str, default: &'static str| {
+        Arg::new(name).long(name).value_name("NUMBER").default_value(default).value_parser(value_parser!(usize))
+    };
+    Command::new("bench")
+        .about("Put load on a running cluster and tell what it can do. Makes and removes a bucket of its own")
+        .args(settings::Cluster::SETTINGS.iter().copied().map(Setting::argument))
+        .arg(
+            Arg::new("direct")
+                .long("direct")
+                .action(ArgAction::SetTrue)
+                .required(true)
+                .help("Through the client library, without a gateway"),
+        )
+        .arg(number("bulk-count", "16").help("Large bodies"))
+        .arg(number("bulk-mib", "64").help("The size of each, in MiB"))
+        .arg(number("bulk-parallel", "4").help("How many of them at once"))
+        .arg(number("small-count", "100000").help("Small bodies"))
+        .arg(number("small-bytes", "4096").help("The size of each"))
+        .arg(number("small-parallel", "64").help("How many of them at once"))
+        .arg(number("single-count", "500").help("Small bodies, one after another"))
+        .arg(
+            Arg::new("baseline-dir")
+                .long("baseline-dir")
+                .value_name("DIRECTORY")
+                .default_value(".")
+                .value_parser(value_parser!(PathBuf))
+                .help("Where the disk alone is measured: on the one that the replicas use"),
+        )
+        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print the figures as JSON"))
+}
+
+pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    let sources = Sources::of_process(matches, settings::Cluster::SETTINGS)?;
+    let cluster = settings::Cluster::from(&sources)?;
+    let number = |name: &str| *matches.get_one::<usize>(name).expect("it has a default");
+    let plan = Plan {
+        bulk_count: number("bulk-count"),
+        bulk_bytes: number("bulk-mib") << 20,
+        bulk_parallel: number("bulk-parallel"),
+        small_bytes: number("small-bytes"),
+        small_parallel: number("small-parallel"),
+        small_count: number("small-count"),
+        single_count: number("single-count"),
+        baseline_dir: matches.get_one::<PathBuf>("baseline-dir").expect("it has a default").clone(),
+    };
+    if plan.small_bytes > plan.bulk_bytes.min(16 << 10) || plan.bulk_bytes == 0 {
+        return Err(Failure::new("small bodies have at most 16 KiB, and large ones are larger"));
+    }
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::new)?;
+    runtime.block_on(async {
+        let client = ClientId::new(u128::from_le_bytes(process::random()));
+        let (transport, inbox) = Transport::start(Settings {
+            key: cluster.key.clone(),
+            own: Peer::Client(client),
+            listen: vec![],
+            replicas: cluster.replicas().map(|(id, place)| (id, place.to_owned())).collect(),
+            limits: transport::limits::Limits::default(),
+        })
+        .map_err(Failure::new)?;
+        let options = ClusterOptions {
+            cluster: cluster.key.cluster(),
+            epoch: Epoch::ZERO,
+            layout: Layout::first(cluster.quorums()),
+            client,
+            seed: u64::from_le_bytes(process::random()),
+            settings: ClientSettings::standard(),
+        };
+        let client = Cluster::over(transport.clone(), inbox, options);
+        let report = bench::run(client.clone(), plan).await?;
+        client.close().await;
+        transport.close().await;
+        print(&if matches.get_flag("json") { report.to_json() } else { report.draw() })?;
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -1,0 +1,99 @@
+//! The commands, and what their ends mean: 0 is success, 1 a failure, 64 a wrong flag or setting.
+//! `status` has an answer of its own.
+
+mod keygen;
+mod replace_disk;
+mod replica;
+mod status;
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind as ClapKind;
+use clap::{ArgMatches, Command};
+
+use crate::settings::SettingError;
+
+const FAILED: u8 = 1;
+/// As `sysexits.h` has it. Apart from what `status` tells of a cluster.
+const WRONG_USE: u8 = 64;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Settings(SettingError),
+    Other(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Settings(error) => error.fmt(f),
+            Failure::Other(what) => f.write_str(what),
+        }
+    }
+}
+
+impl From<SettingError> for Failure {
+    fn from(error: SettingError) -> Failure {
+        Failure::Settings(error)
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(what: impl fmt::Display) -> Failure {
+        Failure::Other(what.to_string())
+    }
+}
+
+fn program() -> Command {
+    Command::new("viewstone")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("An S3-compatible object store that cannot lie about what it stored")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(keygen::command())
+        .subcommand(replica::command())
+        .subcommand(replace_disk::command())
+        .subcommand(status::command())
+}
+
+pub(crate) fn run() -> ExitCode {
+    let matches = match program().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Nobody reads what cannot be printed.
+            let _ = error.print();
+            let asked = matches!(error.kind(), ClapKind::DisplayHelp | ClapKind::DisplayVersion);
+            return ExitCode::from(if asked { 0 } else { WRONG_USE });
+        }
+    };
+    match dispatch(&matches) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("viewstone: {failure}");
+            let wrong_use = matches!(failure, Failure::Settings(_));
+            ExitCode::from(if wrong_use { WRONG_USE } else { FAILED })
+        }
+    }
+}
+
+fn dispatch(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    match matches.subcommand() {
+        Some(("keygen", matches)) => keygen::run(matches),
+        Some(("replica", matches)) => replica::run(matches),
+        Some(("replace-disk", matches)) => replace_disk::run(matches),
+        Some(("status", matches)) => status::run(matches),
+        _ => unreachable!("clap knows no other command and requires one"),
+    }
+}
+
+/// Prints for whoever reads: a reader that left early is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(error)),
+        _ => Ok(()),
+    }
+}

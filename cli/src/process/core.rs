@@ -1,0 +1,205 @@
+//! The core of a running replica and its data plane: opening them, feeding them, ending them.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use protocol::catalog::{Catalog, CatalogLimits};
+use protocol::config::Config;
+use protocol::data::placement::Layout;
+use protocol::message::Message;
+use protocol::types::{ClientId, Peer};
+use replica::data::{DataHandle, DataPlane};
+use replica::driver::{self, Driver, DriverHandle, Ended, OpenOptions, Outbox};
+use replica::storage::disk::RealDisk;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time;
+use transport::{Received, Transport};
+
+use super::data::Upkeep;
+use super::{Shared, random};
+use crate::commands::Failure;
+use crate::status::Health;
+
+/// How long a replica that is asked to stop waits for another to be primary in its place. It would
+/// take the others half a second to notice by themselves.
+const HANDOVER_MAX: Duration = Duration::from_secs(2);
+/// Between two attempts with tables that turned out to be damaged.
+const REOPEN_WAIT: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Keeps a core running until `stop` becomes true or it cannot go on.
+pub(super) async fn keep_running(
+    shared: &Arc<Shared>,
+    disk: &RealDisk,
+    config: &Config,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    loop {
+        match run_once(shared, disk, config, &mut stop).await? {
+            Ended::Stopped => {
+                tracing::info!("stopped");
+                return Ok(());
+            }
+            Ended::TablesLost(reason) => {
+                tracing::error!(reason, "the tables are damaged and will be fetched from the other replicas");
+                time::sleep(REOPEN_WAIT).await;
+            }
+            Ended::Failed(what) => return Err(Failure::new(what)),
+        }
+    }
+}
+
+/// From opening the disk until nobody touches it any more.
+async fn run_once(
+    shared: &Arc<Shared>,
+    disk: &RealDisk,
+    config: &Config,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Ended, Failure> {
+    let upkeep = Upkeep::start(shared)?;
+    let driver = open(shared, &upkeep, disk, config).await?;
+    let core = driver.handle();
+    let mut ended = join(driver)?;
+    shared.set_core(Some(core.clone()));
+
+    // The log needs this replica's word at once; the chunks may take a while to open.
+    let mut opening = upkeep.open(shared, disk, config, core.clone());
+    let mut data = None;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut ended => break ended,
+            _ = stop.wait_for(|asked| *asked) => {
+                hand_over(shared, &core).await;
+                core.stop();
+                break ended.await;
+            }
+            opened = &mut opening, if data.is_none() => match opened.map_err(Failure::new)? {
+                Ok(plane) => {
+                    // Nobody else sets it: this is the one data plane of this round.
+                    let _ = upkeep.handle.set(plane.handle());
+                    shared.set_data(Some(plane.handle()));
+                    data = Some(plane);
+                }
+                Err(failure) => {
+                    core.stop();
+                    // Its own failure is what counts.
+                    let _ = ended.await;
+                    return Err(failure);
+                }
+            }
+        }
+    };
+    shared.set_core(None);
+    shared.set_data(None);
+    end_data(data, opening).await?;
+    ended.map_err(Failure::new)
+}
+
+async fn open(
+    shared: &Arc<Shared>,
+    upkeep: &Upkeep,
+    disk: &RealDisk,
+    config: &Config,
+) -> Result<Driver, Failure> {
+    let (disk, config) = (disk.clone(), config.clone());
+    let outbox = outbox(shared.transport.clone(), upkeep.client, Arc::clone(&upkeep.handle));
+    let receipts = shared.seat.cluster.key.receipt_key();
+    let opened = spawn_blocking(move || {
+        let catalog = Catalog::new(CatalogLimits::standard(), Layout::first(config.quorums), receipts);
+        let seed = u64::from_le_bytes(random());
+        let open =
+            driver::open(&disk, &config, catalog, OpenOptions::standard(), seed).map_err(Failure::new)?;
+        Driver::start(open, outbox).map_err(Failure::new)
+    });
+    opened.await.map_err(Failure::new)?
+}
+
+/// Where the core's messages go: to the network, or to the client that lives in this process.
+fn outbox(transport: Transport, client: ClientId, data: Arc<OnceLock<DataHandle>>) -> Outbox {
+    Box::new(move |to: Peer, message: Message| {
+        if to != Peer::Client(client) {
+            transport.send(to, message);
+        } else if let Some(data) = data.get() {
+            data.deliver(message);
+        }
+    })
+}
+
+/// Waits on a thread of its own until nobody touches the log any more.
+fn join(driver: Driver) -> Result<oneshot::Receiver<Ended>, Failure> {
+    let (tell, ended) = oneshot::channel();
+    let wait = move || {
+        // Nobody is left to be told if the process ends at once.
+        let _ = tell.send(driver.join());
+    };
+    std::thread::Builder::new().name("join".to_owned()).spawn(wait).map_err(Failure::new)?;
+    Ok(ended)
+}
+
+async fn end_data(
+    data: Option<DataPlane>,
+    opening: JoinHandle<Result<DataPlane, Failure>>,
+) -> Result<(), Failure> {
+    let data = match data {
+        Some(data) => data,
+        None => match opening.await.map_err(Failure::new)? {
+            Ok(data) => data,
+            // The core ended anyway, for a reason of its own.
+            Err(_) => return Ok(()),
+        },
+    };
+    data.handle().stop();
+    spawn_blocking(move || data.join()).await.map_err(Failure::new)
+}
+
+/// Gives the primary's role away, if this replica has it, and waits until somebody has taken it.
+async fn hand_over(shared: &Shared, core: &DriverHandle) {
+    let is_primary = || core.vitals().core().is_some_and(|core| core.is_primary);
+    if shared.seat.cluster.peers.len() == 1 || !is_primary() {
+        return;
+    }
+    let began = Instant::now();
+    core.resign();
+    while began.elapsed() < HANDOVER_MAX {
+        time::sleep(LOOK_EVERY).await;
+        // It takes part again, behind another.
+        if core.vitals().core().is_some_and(|core| !core.is_primary && Health::of(&core) == Health::Normal) {
+            let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            return tracing::info!(millis, "another replica is primary now");
+        }
+    }
+    tracing::warn!("nobody took over the primary's role in time");
+}
+
+/// Feeds the core with what arrives. Without a core it is lost, which the senders live with.
+pub(super) async fn deliver(shared: Arc<Shared>, mut inbox: mpsc::Receiver<Received>) {
+    while let Some(Received { message, .. }) = inbox.recv().await {
+        if let Some(core) = shared.core() {
+            let bytes = message.size_hint();
+            // What the core has no room for is counted there, and said again by whoever said it.
+            let _ = core.deliver(message, bytes);
+        }
+    }
+}
+
+/// Says when the replica begins to be of use, and when it ceases to be.
+pub(super) async fn announce(shared: Arc<Shared>) {
+    let mut was_ready = false;
+    loop {
+        time::sleep(LOOK_EVERY * 5).await;
+        let status = shared.status();
+        if status.ready == was_ready {
+            continue;
+        }
+        was_ready = status.ready;
+        // Whoever ended the core has said why.
+        let Some(core) = status.core else { continue };
+        let (view, commit) = (core.view, core.commit);
+        if was_ready {
+            tracing::info!(view, commit, primary = core.is_primary, "ready");
+        } else {
+            tracing::warn!(view, commit, health = status.health.words(), "not ready");
+        }
+    }
+}

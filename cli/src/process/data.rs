@@ -1,0 +1,116 @@
+//! The data plane of a running replica, and its ways out: calls to the other replicas, and the
+//! operations that upkeep proposes as a client like any other.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use protocol::client::ClientSettings;
+use protocol::config::Config;
+use protocol::data::holder::HolderSettings;
+use protocol::data::upkeep::UpkeepSettings;
+use protocol::message::Message;
+use protocol::types::{ClientId, Peer};
+use replica::data::{DataHandle, DataOptions, DataOutlets, DataPlane};
+use replica::driver::DriverHandle;
+use replica::storage::chunks::ChunkOptions;
+use replica::storage::disk::RealDisk;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time;
+use transport::{Received, Settings, Transport};
+
+use super::{Shared, random, transport_settings};
+use crate::commands::Failure;
+
+/// What upkeep needs before its chunks are open: its name as a client, and how the others are reached
+/// under it.
+pub(super) struct Upkeep {
+    pub(super) client: ClientId,
+    transport: Transport,
+    /// Set once the chunks are open. What the core answers before goes nowhere, and is asked again.
+    pub(super) handle: Arc<OnceLock<DataHandle>>,
+    receiving: JoinHandle<()>,
+}
+
+impl Upkeep {
+    pub(super) fn start(shared: &Shared) -> Result<Upkeep, Failure> {
+        let client = ClientId::new(u128::from_le_bytes(random()));
+        let (transport, inbox) = Transport::start(Settings {
+            own: Peer::Client(client),
+            ..transport_settings(&shared.seat, vec![])
+        })
+        .map_err(Failure::new)?;
+        let handle = Arc::new(OnceLock::new());
+        let receiving = tokio::spawn(receive(Arc::clone(&handle), inbox.replicas));
+        Ok(Upkeep { client, transport, handle, receiving })
+    }
+
+    /// Opens the chunks, which takes long if their index must be built anew.
+    pub(super) fn open(
+        &self,
+        shared: &Arc<Shared>,
+        disk: &RealDisk,
+        config: &Config,
+        driver: DriverHandle,
+    ) -> JoinHandle<Result<DataPlane, Failure>> {
+        let key = shared.seat.cluster.key.receipt_key();
+        let options = options(shared, self.client);
+        let outlets = self.outlets(shared, options.upkeep.call_timeout_ms);
+        let (disk, config) = (disk.clone(), config.clone());
+        spawn_blocking(move || {
+            let wrong = |error| Failure::new(format!("the chunks cannot be opened: {error}"));
+            DataPlane::start(&disk, &config, key, options, driver, outlets).map_err(wrong)
+        })
+    }
+
+    fn outlets(&self, shared: &Arc<Shared>, patience_ms: u64) -> DataOutlets {
+        let (as_replica, as_client) = (shared.transport.clone(), self.transport.clone());
+        let runtime = Handle::current();
+        // Upkeep itself passes on before: this only keeps what is forgotten from staying for ever.
+        let patience = Duration::from_millis(patience_ms) * 2;
+        DataOutlets {
+            call_peer: Box::new(move |to, body, answered| {
+                let transport = as_replica.clone();
+                runtime.spawn(async move {
+                    let answer = time::timeout(patience, transport.call(to, body)).await;
+                    answered(answer.ok().and_then(Result::ok));
+                });
+            }),
+            send_as_client: Box::new(move |to, message: Message| {
+                as_client.send(Peer::Replica(to), message);
+            }),
+        }
+    }
+}
+
+impl Drop for Upkeep {
+    fn drop(&mut self) {
+        self.receiving.abort();
+    }
+}
+
+fn options(shared: &Shared, client_id: ClientId) -> DataOptions {
+    let size = shared.disk_size().unwrap_or(0);
+    DataOptions {
+        chunks: ChunkOptions {
+            segment_size: ChunkOptions::SEGMENT_SIZE,
+            reserve_bytes: shared.reserve.bytes_of(size),
+            open_files_max: ChunkOptions::OPEN_FILES_MAX,
+            salt: u128::from_le_bytes(random()),
+        },
+        holder: HolderSettings::standard(),
+        upkeep: UpkeepSettings::standard(),
+        client: ClientSettings::standard(),
+        client_id,
+        seed: u64::from_le_bytes(random()),
+    }
+}
+
+async fn receive(handle: Arc<OnceLock<DataHandle>>, mut inbox: mpsc::Receiver<Received>) {
+    while let Some(Received { message, .. }) = inbox.recv().await {
+        if let Some(data) = handle.get() {
+            data.deliver(message);
+        }
+    }
+}

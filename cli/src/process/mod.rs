@@ -1,0 +1,118 @@
+//! A running replica: its disk, its core, its part in the cluster's traffic, and what can be seen of
+//! it. Nothing here belongs to the whole operating system process, so that several replicas can run
+//! in one.
+//!
+//! In reading order: what the parts share (`shared`), whether a blank disk may be taken for a new one
+//! (`founding`), the core (`core`), the data plane (`data`), and who asks from outside (`calls`).
+
+mod calls;
+mod core;
+mod data;
+mod founding;
+mod shared;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use protocol::config::{Config, Limits, Timeouts};
+use protocol::data::message::Past;
+use protocol::types::{Epoch, Peer};
+use replica::driver;
+use replica::storage::disk::RealDisk;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinSet, spawn_blocking};
+use transport::{Settings, Transport};
+
+use crate::admin;
+use crate::commands::Failure;
+use crate::settings::{Listening, Seat};
+pub(crate) use shared::Shared;
+
+/// What the core is configured with: the same on every replica but for its number.
+pub(crate) fn config_of(seat: &Seat) -> Config {
+    Config {
+        cluster: seat.cluster.key.cluster(),
+        epoch: Epoch::ZERO,
+        replica: seat.replica,
+        quorums: seat.cluster.quorums(),
+        limits: Limits::standard(),
+        timeouts: Timeouts::standard(),
+    }
+}
+
+/// From the operating system. There is nothing to do without.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    assert_eq!(filled, Ok(N), "the operating system gives so few random bytes at once, or is broken");
+    bytes
+}
+
+/// Runs a replica until `stop` becomes true, or until it cannot go on.
+pub(crate) async fn run(
+    seat: Seat,
+    listening: Listening,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let config = config_of(&seat);
+    let (disk, past) = open_disk(&seat, &config).await?;
+    let (transport, inbox) =
+        Transport::start(transport_settings(&seat, listening.listen.clone())).map_err(Failure::new)?;
+    let shared = Arc::new(Shared::new(seat, listening.reserve, transport.clone(), past));
+
+    let mut tasks = JoinSet::new();
+    if let Some(address) = listening.admin {
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| Failure::new(format!("cannot listen on {address} for admin: {error}")))?;
+        tasks.spawn(admin::serve(listener, Arc::clone(&shared)));
+    }
+    tasks.spawn(calls::serve(Arc::clone(&shared), inbox.calls));
+    tasks.spawn(core::deliver(Arc::clone(&shared), inbox.replicas));
+    tasks.spawn(core::deliver(Arc::clone(&shared), inbox.clients));
+    tasks.spawn(core::announce(Arc::clone(&shared)));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        replica = shared.seat.replica.get(),
+        replicas = shared.seat.cluster.peers.len(),
+        dir = %shared.seat.dir.display(),
+        listen = ?listening.listen,
+        admin = ?listening.admin,
+        "started"
+    );
+
+    let ended = tokio::select! {
+        founded = founding::settle(&shared, &disk, &config) => match founded {
+            Ok(()) => None,
+            Err(why) => Some(Err(why)),
+        },
+        _ = stop.wait_for(|asked| *asked) => Some(Ok(())),
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => core::keep_running(&shared, &disk, &config, stop).await,
+    };
+    transport.close().await;
+    ended
+}
+
+fn transport_settings(seat: &Seat, listen: Vec<SocketAddr>) -> Settings {
+    Settings {
+        key: seat.cluster.key.clone(),
+        own: Peer::Replica(seat.replica),
+        listen,
+        replicas: seat.cluster.replicas().map(|(id, place)| (id, place.to_owned())).collect(),
+        limits: transport::limits::Limits::default(),
+    }
+}
+
+async fn open_disk(seat: &Seat, config: &Config) -> Result<(RealDisk, Past), Failure> {
+    let (dir, config) = (seat.dir.clone(), config.clone());
+    let opened = spawn_blocking(move || {
+        let disk = RealDisk::open(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        let past = driver::past(&disk, &config).map_err(|error| format!("{}: {error}", dir.display()))?;
+        Ok::<_, String>((disk, past))
+    });
+    opened.await.map_err(Failure::new)?.map_err(Failure::new)
+}

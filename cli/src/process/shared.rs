@@ -1,0 +1,114 @@
+//! What the parts of a running replica share.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use protocol::data::message::Past;
+use protocol::types::ReplicaId;
+use replica::data::DataHandle;
+use replica::driver::{DriverHandle, clock};
+use transport::Transport;
+
+use crate::settings::{Reserve, Seat};
+use crate::status::{CoreStatus, DataStatus, DiskStatus, Health, ReplicaStatus};
+
+pub(crate) struct Shared {
+    pub(crate) seat: Seat,
+    pub(crate) transport: Transport,
+    pub(super) reserve: Reserve,
+    began: Instant,
+    stage: Mutex<Stage>,
+}
+
+/// How far the replica has come.
+struct Stage {
+    past: Past,
+    waiting_for: Vec<ReplicaId>,
+    /// None before the core runs, and while it is opened again.
+    core: Option<DriverHandle>,
+    /// None before the chunks are open.
+    data: Option<DataHandle>,
+}
+
+impl Shared {
+    pub(super) fn new(seat: Seat, reserve: Reserve, transport: Transport, past: Past) -> Shared {
+        let stage = Mutex::new(Stage { past, waiting_for: vec![], core: None, data: None });
+        Shared { seat, transport, reserve, began: Instant::now(), stage }
+    }
+
+    /// A thread that panics ends the process: nobody who matters sees a poisoned lock.
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn core(&self) -> Option<DriverHandle> {
+        self.stage().core.clone()
+    }
+
+    pub(super) fn set_core(&self, core: Option<DriverHandle>) {
+        self.stage().core = core;
+    }
+
+    pub(crate) fn data(&self) -> Option<DataHandle> {
+        self.stage().data.clone()
+    }
+
+    pub(super) fn set_data(&self, data: Option<DataHandle>) {
+        self.stage().data = data;
+    }
+
+    pub(super) fn past(&self) -> Past {
+        self.stage().past
+    }
+
+    pub(super) fn set_past(&self, past: Past) {
+        let mut stage = self.stage();
+        stage.past = past;
+        stage.waiting_for.clear();
+    }
+
+    pub(super) fn set_waiting_for(&self, waiting_for: Vec<ReplicaId>) {
+        self.stage().waiting_for = waiting_for;
+    }
+
+    pub(crate) fn status(&self) -> ReplicaStatus {
+        let (core, waiting_for) = {
+            let stage = self.stage();
+            (stage.core.clone(), stage.waiting_for.iter().map(|id| id.get()).collect())
+        };
+        let vitals = core.as_ref().map(DriverHandle::vitals);
+        let core = vitals.and_then(|vitals| vitals.core());
+        let data = self.data().map(|data| DataStatus::of(data.vitals()));
+        let has_core = core.as_ref().is_some_and(|core| core.is_ready() && !core.amnesiac);
+        let wal_bytes = vitals.map_or(0, |vitals| vitals.wal_bytes.get());
+        ReplicaStatus {
+            replica: self.seat.replica.get(),
+            replicas: u8::try_from(self.seat.cluster.peers.len()).expect("there are at most seven replicas"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.began.elapsed().as_secs(),
+            clock_micros: clock::wall().get(),
+            health: core.as_ref().map_or(Health::Starting, Health::of),
+            waiting_for,
+            ready: has_core && data.as_ref().is_some_and(|data| data.ready),
+            core: core.as_ref().map(|core| CoreStatus::of(core, wal_bytes)),
+            disk: self.disk_status(),
+            data,
+        }
+    }
+
+    /// None if the file system does not say.
+    pub(super) fn disk_size(&self) -> Option<u64> {
+        self.disk_status().map(|disk| disk.size_bytes)
+    }
+
+    fn disk_status(&self) -> Option<DiskStatus> {
+        let space = rustix::fs::statvfs(&self.seat.dir).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);
+        let size_bytes = bytes(space.f_blocks);
+        Some(DiskStatus {
+            size_bytes,
+            available_bytes: bytes(space.f_bavail),
+            reserve_bytes: self.reserve.bytes_of(size_bytes),
+        })
+    }
+}

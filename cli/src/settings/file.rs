@@ -1,0 +1,93 @@
+//! The file of settings.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::sources::SettingError;
+use super::table::ALL;
+
+/// A file is read whole; a larger one is not a file of settings.
+const SIZE_MAX: u64 = 1 << 20;
+
+#[derive(Debug)]
+pub(super) struct SettingsFile {
+    pub(super) path: PathBuf,
+    values: BTreeMap<String, String>,
+}
+
+impl SettingsFile {
+    pub(super) fn read(path: &Path) -> Result<SettingsFile, SettingError> {
+        let refuse = |what: String| SettingError::File { path: path.to_owned(), what };
+        let size = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?.len();
+        if size > SIZE_MAX {
+            return Err(refuse(format!("{size} bytes are too many")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+        SettingsFile::parse(path, &text)
+    }
+
+    pub(super) fn parse(path: &Path, text: &str) -> Result<SettingsFile, SettingError> {
+        let refuse = |what: String| SettingError::File { path: path.to_owned(), what };
+        let table: Table = text.parse().map_err(|error| refuse(format!("{error}").trim_end().to_owned()))?;
+        let mut values = BTreeMap::new();
+        for (name, value) in table {
+            if name == "config" || !ALL.iter().any(|setting| setting.name == name) {
+                return Err(refuse(unknown(&name)));
+            }
+            let text = text_of(&value).ok_or_else(|| {
+                refuse(format!(
+                    "{name}: a text, a number or a list of texts is expected, not a {}",
+                    value.type_str()
+                ))
+            })?;
+            values.insert(name, text);
+        }
+        Ok(SettingsFile { path: path.to_owned(), values })
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+}
+
+/// A list is a text with commas, as it is on the command line.
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Array(items) => {
+            let items: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
+            Some(items?.join(","))
+        }
+        Value::Boolean(_) | Value::Float(_) | Value::Datetime(_) | Value::Table(_) => None,
+    }
+}
+
+fn unknown(name: &str) -> String {
+    let known = ALL.iter().map(|setting| setting.name).filter(|known| *known != "config");
+    let nearest = known.min_by_key(|known| distance(name, known)).expect("there are settings");
+    let guess = if distance(name, nearest) <= nearest.len() / 2 {
+        format!(": did you mean {nearest}?")
+    } else {
+        String::new()
+    };
+    format!("there is no setting {name}{guess}")
+}
+
+/// How many letters must be added, removed or changed to make one word of the other.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, letter) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for column in 0..other.len() {
+            let changed = diagonal + usize::from(letter != other[column]);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}

@@ -1,0 +1,5 @@
+//! The program itself, as its users run it.
+
+mod harness;
+mod program;
+mod replica;
