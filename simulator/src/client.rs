@@ -275,7 +275,7 @@ impl Clients {
             _ => Outcome::Reply(Reply::from_bytes(&reply).map_err(|error| error.to_string())?),
         };
         self.all[index].workload.learned(&call.action, &outcome);
-        reached(&outcome).iter().for_each(|what| coverage.mark(*what));
+        reached(&call.action, &outcome).iter().for_each(|what| coverage.mark(*what));
         self.history.respond(call.id, now, outcome);
         Ok(())
     }
@@ -319,8 +319,12 @@ impl Clients {
 }
 
 /// What an outcome shows of copies and debts: worlds in which disks are replaced must get to all of it.
-fn reached(outcome: &Outcome) -> Option<&'static str> {
+fn reached(action: &Action, outcome: &Outcome) -> Option<&'static str> {
     match outcome {
+        Outcome::Reply(Ok(_)) if matches!(action, Action::Write { operation: Operation::Rebuilt { .. } }) => {
+            Some("disk rebuilt")
+        }
+        Outcome::Reply(Err(Error::WrongLayout)) => Some("wrong layout"),
         Outcome::Reply(Err(Error::TooFewCopies)) => Some("too few copies"),
         Outcome::Reply(Err(Error::DiskReplaced)) => Some("disk replaced"),
         Outcome::Reply(Ok(Success::Settled { bodies: 1.. })) => Some("debts settled"),

@@ -222,8 +222,10 @@ impl Workload {
     fn clear_bucket(&mut self) -> Action {
         let bucket = self.bucket();
         for dropped in std::mem::take(&mut self.planned) {
-            if let Action::Write { operation } = dropped {
-                upload_number(&operation).iter().for_each(|upload| drop(self.live_uploads.remove(upload)));
+            if let Action::Write { operation } = dropped
+                && let Some(upload) = upload_number(&operation)
+            {
+                self.live_uploads.remove(&upload);
             }
         }
         self.clearing = Some(bucket.name.clone());

@@ -176,6 +176,36 @@ fn a_wiped_disk_is_readmitted() {
     cluster.ends_well();
 }
 
+/// What was stored on the old disk is not on the new one: clients that still come with its receipts are
+/// told so and ask again, and the new disk owes everything until it says otherwise.
+#[test]
+fn a_disk_that_was_replaced_holds_nothing_until_it_is_rebuilt() {
+    use simulator::workload::{Kind, WorkloadOptions};
+
+    let mut cluster = Cluster::with(3, |options| {
+        options.workload = WorkloadOptions {
+            weights: vec![
+                (Kind::CreateBucket, 5),
+                (Kind::PutChunked, 20),
+                (Kind::ListDebts, 5),
+                (Kind::Rebuilding, 5),
+            ],
+            ..WorkloadOptions::everything(simulator::client::CATALOG_LIMITS)
+        };
+    });
+    cluster.commits(40);
+    assert_eq!(cluster.marked("disks to rebuild"), 0);
+    let victim = cluster.backup();
+    cluster.wipe(victim);
+    cluster.reaches("disks to rebuild");
+    cluster.until("it is rebuilt", |cluster| cluster.marked("disk rebuilt") > 0);
+    cluster.until("it has rejoined", |cluster| cluster.marked("RejoinFinished") == 1);
+    cluster.reaches("debts listed");
+    cluster.reaches("debts settled");
+    cluster.commits(20);
+    cluster.ends_well();
+}
+
 #[test]
 fn every_disk_may_be_lost_one_after_another() {
     let mut cluster = Cluster::of(3);

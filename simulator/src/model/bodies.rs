@@ -23,7 +23,7 @@ impl CatalogModel {
                 }
                 let disks = self.disks_of(place, body, *layout, receipts)?;
                 let owing = self.owing(id, &disks);
-                let copies_min = disks.iter().map(BTreeSet::len).min().unwrap_or(0);
+                let copies_min = disks.iter().map(|holders| holders.len()).min().unwrap_or(0);
                 let body = Body { body: body.clone(), retired: None, owing, copies_min };
                 self.bodies.insert(id, body);
                 Ok(Run::Slice { id, offset: 0 })
