@@ -10,8 +10,12 @@
 mod harness;
 
 mod clients;
+mod figures;
 mod history;
+mod namespaces;
 mod random;
 
+mod disks;
 mod kills;
+mod partitions;
 mod pauses;
