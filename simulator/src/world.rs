@@ -260,7 +260,7 @@ impl World {
             Happening::Job { machine, boot, number } => self.end_job(machine, boot, number),
             Happening::EntryRead { machine, boot, op, name, entry } => {
                 self.with_core(machine, boot, |core, out| {
-                    core.on_entry_read(op, name, entry.map(|entry| *entry), out)
+                    core.on_entry_read(op, name, entry.map(|entry| *entry), out);
                 });
             }
             Happening::Crash { machine, boot } => {
