@@ -17,7 +17,7 @@ use tokio::time;
 use transport::{Received, Transport};
 
 use super::data::Upkeep;
-use super::{Shared, random};
+use super::{Shared, asked, random};
 use crate::commands::Failure;
 use crate::status::Health;
 
@@ -69,7 +69,7 @@ async fn run_once(
     let ended = loop {
         tokio::select! {
             ended = &mut ended => break ended,
-            _ = stop.wait_for(|asked| *asked) => {
+            () = asked(stop) => {
                 hand_over(shared, &core).await;
                 core.stop();
                 break ended.await;

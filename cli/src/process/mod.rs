@@ -87,7 +87,7 @@ pub(crate) async fn run(
             Ok(()) => None,
             Err(why) => Some(Err(why)),
         },
-        _ = stop.wait_for(|asked| *asked) => Some(Ok(())),
+        () = asked(&mut stop) => Some(Ok(())),
     };
     let ended = match ended {
         Some(ended) => ended,
@@ -105,6 +105,11 @@ fn transport_settings(seat: &Seat, listen: Vec<SocketAddr>) -> Settings {
         replicas: seat.cluster.replicas().map(|(id, place)| (id, place.to_owned())).collect(),
         limits: transport::limits::Limits::default(),
     }
+}
+
+/// Waits until `stop` becomes true, or nobody is left who could say so.
+pub(crate) async fn asked(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|asked| *asked).await;
 }
 
 async fn open_disk(seat: &Seat, config: &Config) -> Result<(RealDisk, Past), Failure> {
