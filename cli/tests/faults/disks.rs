@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use gateway::cluster::ClusterError;
 
 use crate::clients::{Client, Load, Plan, Store, runtime};
-use crate::figures::{metric, wait_for_no_debt};
+use crate::figures::{is_alive, metric, wait_for_no_debt};
 use crate::harness::Cluster;
 use crate::history::Key;
 use crate::namespaces::{Kind, run, tell_inside};
@@ -156,7 +156,7 @@ fn fill_and_empty(mut cluster: Cluster) {
     for key in 0..=stored {
         runtime.block_on(client.get(key)).unwrap();
     }
-    assert!((0..3).all(|id| cluster.process(id).is_alive()));
+    assert!((0..3).all(|id| is_alive(&cluster, id)));
     runtime.block_on(client.close());
     println!("full disks: {}", store.judge());
 }

@@ -14,6 +14,11 @@ pub(crate) fn metric(cluster: &Cluster, id: usize, name: &str) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum())
 }
 
+/// Whether the process still does its work.
+pub(crate) fn is_alive(cluster: &Cluster, id: usize) -> bool {
+    cluster.get(id, "/healthz").is_some_and(|(code, _)| code == 200)
+}
+
 /// The memory that a replica's process has taken of the machine.
 pub(crate) fn resident_bytes(cluster: &Cluster, id: usize) -> u64 {
     let path = format!("/proc/{}/status", cluster.process(id).pid());

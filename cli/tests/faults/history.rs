@@ -312,56 +312,56 @@ mod tests {
             self.add(from, to, What::Read { op: Op::new(op), seen })
         }
 
-        fn is_right(self) {
+        fn passes(self) {
             judge(&self.events).unwrap();
         }
 
-        fn is_wrong(self, because: &str) {
+        fn fails(self, because: &str) {
             let why = judge(&self.events).unwrap_err();
             assert!(why.contains(because), "{why}");
         }
     }
 
     #[test]
-    fn what_one_copy_would_answer_is_right() {
+    fn what_one_copy_would_answer_passes() {
         let story = Story::new().sees(0, 1, 1, None).put(1, 2, 1, 5).sees(3, 4, 5, Some((1, 5)));
-        story.put(4, 6, 2, 7).sees(5, 7, 6, Some((1, 5))).delete(8, 9, 9).sees(10, 11, 9, None).is_right();
+        story.put(4, 6, 2, 7).sees(5, 7, 6, Some((1, 5))).delete(8, 9, 9).sees(10, 11, 9, None).passes();
     }
 
     #[test]
     fn an_acknowledged_write_that_is_not_there_is_found() {
-        Story::new().put(0, 1, 1, 5).sees(2, 3, 6, None).is_wrong("is gone");
-        Story::new().put(0, 1, 1, 5).put(2, 3, 2, 6).sees(4, 5, 6, Some((1, 5))).is_wrong("not seen");
+        Story::new().put(0, 1, 1, 5).sees(2, 3, 6, None).fails("is gone");
+        Story::new().put(0, 1, 1, 5).put(2, 3, 2, 6).sees(4, 5, 6, Some((1, 5))).fails("not seen");
     }
 
     #[test]
     fn a_read_that_goes_back_in_time_is_found() {
         let story = Story::new().put(0, 1, 1, 5).put(2, 3, 2, 8);
-        story.sees(4, 5, 7, Some((1, 5))).is_wrong("stands before it");
+        story.sees(4, 5, 7, Some((1, 5))).fails("stands before it");
     }
 
     #[test]
     fn a_deleted_value_that_comes_back_is_found() {
         let story = Story::new().put(0, 1, 1, 5).delete(2, 3, 6);
-        story.sees(4, 5, 7, Some((1, 5))).is_wrong("deleted");
+        story.sees(4, 5, 7, Some((1, 5))).fails("deleted");
     }
 
     #[test]
     fn a_write_without_an_answer_may_be_seen_or_not_but_not_unseen_again() {
         let unknown = || Story::new().put(0, 1, 1, 5).lost_put(2, 3, 2);
-        unknown().sees(4, 5, 9, Some((1, 5))).is_right();
-        unknown().sees(4, 5, 9, Some((2, 6))).is_right();
-        unknown().sees(4, 5, 9, Some((2, 6))).sees(6, 7, 9, Some((1, 5))).is_wrong("not seen");
+        unknown().sees(4, 5, 9, Some((1, 5))).passes();
+        unknown().sees(4, 5, 9, Some((2, 6))).passes();
+        unknown().sees(4, 5, 9, Some((2, 6))).sees(6, 7, 9, Some((1, 5))).fails("not seen");
         // It stands after what was acknowledged later: then the later one is not seen any more.
-        unknown().put(4, 5, 3, 7).sees(6, 7, 9, Some((2, 8))).is_right();
-        unknown().put(4, 5, 3, 7).sees(6, 7, 9, Some((2, 6))).is_wrong("not seen");
+        unknown().put(4, 5, 3, 7).sees(6, 7, 9, Some((2, 8))).passes();
+        unknown().put(4, 5, 3, 7).sees(6, 7, 9, Some((2, 6))).fails("not seen");
     }
 
     #[test]
     fn a_value_that_was_refused_or_never_written_is_found() {
         let refused = Outcome::Refused(ClusterError::Full);
         let story = Story::new().add(0, 1, What::Put { value: value(1), outcome: refused });
-        story.sees(2, 3, 6, Some((1, 5))).is_wrong("refused");
-        Story::new().sees(2, 3, 6, Some((1, 5))).is_wrong("nobody wrote");
+        story.sees(2, 3, 6, Some((1, 5))).fails("refused");
+        Story::new().sees(2, 3, 6, Some((1, 5))).fails("nobody wrote");
     }
 }

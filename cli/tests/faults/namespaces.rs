@@ -52,7 +52,7 @@ pub(crate) fn tell_inside(test: &str, kind: Kind, story: impl FnOnce() -> Result
         .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     print!("{}", text(&told.stdout));
-    assert!(told.status.success(), "{}", text(&told.stderr));
+    assert!(told.status.success(), "in its own namespaces:\n{}", text(&told.stderr));
     assert!(text(&told.stdout).contains("1 passed"), "{test} is not the name of a test");
 }
 

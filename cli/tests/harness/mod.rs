@@ -62,10 +62,6 @@ impl Cluster {
         cluster
     }
 
-    pub(crate) fn directory(&self) -> &Path {
-        &self.directory
-    }
-
     pub(crate) fn key(&self) -> PathBuf {
         self.directory.join("cluster.key")
     }
@@ -77,11 +73,6 @@ impl Cluster {
 
     pub(crate) fn peers(&self) -> String {
         self.peers.join(",")
-    }
-
-    /// `host:port` of each replica.
-    pub(crate) fn places(&self) -> &[String] {
-        &self.peers
     }
 
     /// Runs the program to its end.
@@ -178,7 +169,7 @@ impl Cluster {
         Some(serde_json::from_str(&body).unwrap())
     }
 
-    pub(crate) fn running(&self) -> impl Iterator<Item = usize> {
+    fn running(&self) -> impl Iterator<Item = usize> {
         (0..self.processes.len()).filter(|id| self.processes[*id].is_some())
     }
 

@@ -30,11 +30,6 @@ impl Process {
         self.child.lock().unwrap().id()
     }
 
-    /// False once it has ended by itself.
-    pub(crate) fn is_alive(&self) -> bool {
-        matches!(self.child.lock().unwrap().try_wait(), Ok(None))
-    }
-
     fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();

@@ -97,7 +97,7 @@ impl<L: Link> Client<L> {
         let options = ClusterOptions {
             cluster: key.cluster(),
             epoch: Epoch::ZERO,
-            layout: Layout::first(Quorums::of(cluster.places().len())),
+            layout: Layout::first(Quorums::of(cluster.peers().split(',').count())),
             client,
             seed: u64::try_from(random >> 64).unwrap(),
             settings: ClientSettings::standard(),
@@ -231,7 +231,7 @@ pub(crate) fn transport(
         key: key.clone(),
         own: Peer::Client(client),
         listen: vec![],
-        replicas: (0..).map(ReplicaId::new).zip(cluster.places().iter().cloned()).collect(),
+        replicas: (0..).map(ReplicaId::new).zip(cluster.peers().split(',').map(str::to_owned)).collect(),
         limits: transport::limits::Limits::default(),
     })
     .unwrap()
