@@ -9,7 +9,7 @@ use protocol::types::{Op, Peer, ReplicaId};
 use replica::storage::disk::Disk as _;
 
 use crate::node::Core;
-use crate::options::{Mode, Options};
+use crate::options::{Mode, Options, Stack};
 use crate::world::World;
 
 /// How long a story waits for something before it counts as not happening.
@@ -28,13 +28,22 @@ impl Cluster {
 
     /// As `of`, with other options.
     pub fn with(replica_count: usize, tune: impl FnOnce(&mut Options)) -> Cluster {
-        let mut options = Options::draw(1, Mode::Calm);
+        Cluster::of_stack(Stack::Core, replica_count, tune)
+    }
+
+    /// As `with`, and with chunks.
+    pub fn with_chunks(replica_count: usize, tune: impl FnOnce(&mut Options)) -> Cluster {
+        Cluster::of_stack(Stack::Whole, replica_count, tune)
+    }
+
+    fn of_stack(stack: Stack, replica_count: usize, tune: impl FnOnce(&mut Options)) -> Cluster {
+        let mut options = Options::draw(1, Mode::Calm, stack);
         options.config.quorums = Quorums::of(replica_count);
         options.config.limits.pipeline_max = 4;
         options.config.limits.batch_requests_max = 8;
         options.config.limits.checkpoint_interval_ops = 16;
         options.config.limits.wal_ops_max = 40;
-        options.config.limits.sessions_max = 8;
+        options.config.limits.sessions_max = if stack == Stack::Whole { 32 } else { 8 };
         options.config.limits.session_window = 8;
         options.config.limits.session_timeout_micros = 60_000_000;
         options.client_count = 2;

@@ -1,7 +1,5 @@
 //! Bodies: who still needs which, found out by looking everywhere.
 
-use std::collections::BTreeSet;
-
 use protocol::catalog::{BodyId, ChunkId, Error, NewBody, Success, UploadId, Verdict};
 use protocol::types::{Op, SessionId};
 
