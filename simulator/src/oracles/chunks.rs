@@ -221,12 +221,16 @@ impl Chunks {
         }
     }
 
-    /// Whether the log still says that this replica lacks something.
-    pub fn owes(&self, node: ReplicaId) -> bool {
+    /// What the log still says that this replica lacks.
+    pub fn owed_by(&self, node: ReplicaId) -> Option<String> {
         let debts = self.ask(&Query::ListDebts { node: Some(node), after: None, limit: PAGE });
-        let rebuilding = self.ask(&Query::Rebuilding);
-        let owes = matches!(debts, Answer::Debts { debts, next } if !debts.is_empty() || next.is_some());
-        owes || matches!(rebuilding, Answer::Rebuilding { disks } if disks.iter().any(|disk| disk.node == node))
+        if let Answer::Debts { debts, .. } = &debts
+            && let Some(debt) = debts.first()
+        {
+            return Some(format!("{} bodies, such as {:?}", debts.len(), debt.id));
+        }
+        let Answer::Rebuilding { disks } = self.ask(&Query::Rebuilding) else { return None };
+        disks.iter().any(|disk| disk.node == node).then(|| "everything, as its disk counts as new".into())
     }
 
     fn ask(&self, query: &Query) -> Answer {

@@ -33,8 +33,8 @@ const RESERVE_BYTES: u64 = 64 << 10;
 /// How often the space of the disk is looked at.
 const LOOK_MS: u64 = 1_000;
 
-/// Until when an operation of upkeep may take effect.
-const PROPOSAL_MICROS: u64 = 600_000_000;
+/// As in `replica`: what upkeep says stays true, and its own clock may be wrong.
+const NO_DEADLINE: Timestamp = Timestamp::new(u64::MAX);
 
 /// In a hurry: what takes minutes and weeks elsewhere has to happen within a world's life.
 pub const UPKEEP: UpkeepSettings = UpkeepSettings {
@@ -212,7 +212,7 @@ impl Plane {
     }
 
     /// What the machines want. One of them may make another one want something.
-    pub fn settle(&mut self, now: Tick, clock: Timestamp, core: &Core) -> Vec<Want> {
+    pub fn settle(&mut self, now: Tick, core: &Core) -> Vec<Want> {
         let mut wants = Vec::new();
         loop {
             let mut idle = true;
@@ -222,7 +222,7 @@ impl Plane {
             }
             while let Some(output) = self.upkeep.next_output() {
                 idle = false;
-                self.perform_upkeep(now, clock, core, output, &mut wants);
+                self.perform_upkeep(now, core, output, &mut wants);
             }
             while let Some(output) = self.client.next_output() {
                 idle = false;
@@ -258,7 +258,6 @@ impl Plane {
     fn perform_upkeep(
         &mut self,
         now: Tick,
-        clock: Timestamp,
         core: &Core,
         output: UpkeepOutput,
         wants: &mut Vec<Want>,
@@ -280,8 +279,7 @@ impl Plane {
             }
             UpkeepOutput::Call { to, call, body } => wants.push(Want::Call { to, call, body }),
             UpkeepOutput::Propose { proposal, operation } => {
-                let deadline = Timestamp::new(clock.get().saturating_add(PROPOSAL_MICROS));
-                match self.client.submit(now, operation.to_bytes(), deadline) {
+                match self.client.submit(now, operation.to_bytes(), NO_DEADLINE) {
                     Ok(ticket) => drop(self.proposals.insert(ticket, proposal)),
                     Err(_) => self.upkeep.on_proposed(now, proposal, None),
                 }

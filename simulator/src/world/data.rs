@@ -163,11 +163,11 @@ impl World {
     fn with_plane(&mut self, machine: usize, boot: u64, feed: impl FnOnce(&mut Plane, Tick, &Core)) {
         let now = self.now;
         let host = &mut self.machines[machine];
-        let (tick, clock) = (host.tick_at(now), host.clock_at(now));
+        let tick = host.tick_at(now);
         let Some(process) = host.process.as_mut().filter(|_| host.boot == boot) else { return };
         let Some(plane) = &mut process.plane else { return };
         feed(plane, tick, &process.core);
-        let wants = plane.settle(tick, clock, &process.core);
+        let wants = plane.settle(tick, &process.core);
         for want in wants {
             self.grant(machine, boot, want);
         }
@@ -324,8 +324,8 @@ impl World {
             .filter_map(|machine| Some((machine, &**self.machines[machine].process.as_ref()?.plane.as_ref()?)))
             .collect();
         for (machine, plane) in &planes {
-            if chunks.owes(self.machines[*machine].id) {
-                return Some(format!("replica {machine} owes chunks; "));
+            if let Some(owed) = chunks.owed_by(self.machines[*machine].id) {
+                return Some(format!("replica {machine} owes {owed}; "));
             }
             let dead = plane.holdings().into_iter().find(|it| chunks.verdict(*it) == Verdict::Dead);
             if let Some(dead) = dead {
