@@ -158,7 +158,10 @@ impl Clients {
     fn begin_transfers(&self, random: &mut Random) -> Option<Transfers> {
         let config = &self.options.config;
         let layout = Layout::first(config.quorums);
-        let begin = || Transfers::new(layout, config.cluster, Random::branch(random.word(), "transfers"));
+        let begin = || {
+            let random = Random::branch(random.word(), "transfers");
+            Transfers::new(layout, config.cluster, self.options.slow_reader_percent, random)
+        };
         (self.options.stack == Stack::Whole).then(begin)
     }
 
@@ -209,6 +212,11 @@ impl Clients {
 
     fn is_frozen(&self, index: usize, now: u64) -> bool {
         !self.calm && self.all[index].frozen_until > now
+    }
+
+    /// Holds up all client processes until then.
+    pub fn freeze_all(&mut self, until: u64) {
+        self.all.iter_mut().for_each(|one| one.frozen_until = until);
     }
 
     /// Until when what comes for this process must wait, if it must.

@@ -111,6 +111,8 @@ pub struct Options {
     pub client_crash: u64,
     /// Chance per million that a client process is held up with each of its steps.
     pub client_freeze: u64,
+    /// So many of a hundred readers stop in the middle.
+    pub slow_reader_percent: u64,
     /// The length of the chunk stores' segments.
     pub segment_size: u64,
 }
@@ -150,6 +152,7 @@ impl Options {
             workload: WorkloadOptions::draw(&mut Random::branch(seed, "workload options"), CATALOG_LIMITS),
             client_crash: if random.percent(30) { 2_000 } else { 0 },
             client_freeze: 0,
+            slow_reader_percent: 15,
             segment_size: 0,
         };
         match stack {

@@ -52,6 +52,7 @@ enum Caller {
 pub(super) struct Transfers {
     layout: Layout,
     cluster: ClusterId,
+    slow_reader_percent: u64,
     random: Random,
     fence: Fence,
     session: SessionId,
@@ -65,10 +66,16 @@ pub(super) struct Transfers {
 }
 
 impl Transfers {
-    pub(super) fn new(layout: Layout, cluster: ClusterId, random: Random) -> Transfers {
+    pub(super) fn new(
+        layout: Layout,
+        cluster: ClusterId,
+        slow_reader_percent: u64,
+        random: Random,
+    ) -> Transfers {
         Transfers {
             layout,
             cluster,
+            slow_reader_percent,
             random,
             fence: Fence::new(),
             session: SessionId::ZERO,
@@ -154,6 +161,7 @@ impl Transfers {
             self.layout,
             download::Record { ticket, session, op, size, source },
             pieces.clone(),
+            self.slow_reader_percent,
             now,
             &mut self.random,
         );

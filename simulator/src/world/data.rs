@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use protocol::catalog::Verdict;
+use protocol::catalog::{ChunkId, Verdict};
 use protocol::data::message::{DataBody, DataMessage};
+use protocol::data::outline::ChunkRoot;
 use protocol::data::upkeep::Mark;
 use protocol::types::{ClientId, Peer, ReplicaId, Tick};
 
@@ -177,13 +178,8 @@ impl World {
         let me = Peer::Replica(self.machines[machine].id);
         match want {
             Want::Answer { to, call, about, body } => {
-                if let (DataBody::Stored { receipt }, Some((chunk, root)), Some(chunks)) =
-                    (&body, about, &self.oracles.chunks)
-                {
-                    let life = (receipt.node, receipt.incarnation);
-                    if let Err(what) = chunks.on_receipt(life, chunk, root) {
-                        self.failure.get_or_insert(what);
-                    }
+                if let (DataBody::Stored { receipt }, Some((chunk, root))) = (&body, about) {
+                    self.receipt_given(machine, (receipt.node, receipt.incarnation), chunk, root);
                 }
                 let body = if self.machines[machine].lies { self.lie(body) } else { body };
                 let cluster = self.options.config.cluster;
@@ -203,6 +199,20 @@ impl World {
             Want::Check(task) => self.begin_job(machine, Job::Check(Box::new(task))),
             Want::Write(task) => self.write(machine, task),
             Want::Mark(mark) => self.upkeep_mark(machine, mark),
+        }
+    }
+
+    /// What a store made durable in the moment of a crash nobody was told of, and yet it may be confirmed.
+    fn receipt_given(&mut self, machine: usize, life: Life, chunk: ChunkId, root: ChunkRoot) {
+        let process = self.machines[machine].process.as_ref();
+        let Some(plane) = process.and_then(|process| process.plane.as_ref()) else { return };
+        let Some(chunks) = &mut self.oracles.chunks else { return };
+        let judged = match chunks.on_receipt(life, chunk, root) {
+            Err(_) if plane.has_sound(chunk, root) => chunks.on_durable(life, chunk, root),
+            judged => judged,
+        };
+        if let Err(what) = judged {
+            self.failure.get_or_insert(what);
         }
     }
 

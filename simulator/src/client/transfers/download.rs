@@ -70,6 +70,7 @@ impl Download {
         layout: Layout,
         record: Record,
         pieces: Vec<Piece>,
+        slow_percent: u64,
         now: u64,
         random: &mut Random,
     ) -> Result<Option<Download>, String> {
@@ -80,7 +81,7 @@ impl Download {
         let end = if whole { record.size } else { start + random.between(1, length.max(1)).min(length) };
         let get =
             Get::new(layout, pieces.clone(), start..end, None, SETTINGS, random.word(), tick(now));
-        let slowness = if random.percent(15) { 20 } else { 0 };
+        let slowness = if random.percent(slow_percent) { 20 } else { 0 };
         Ok(Some(Download {
             get: get.map_err(|bad| format!("an object cannot be read: {bad}"))?,
             layout,
