@@ -6,9 +6,11 @@ pub mod options;
 pub mod random;
 
 pub mod network;
+pub mod plane;
 pub mod node;
 pub mod world;
 
+pub mod content;
 pub mod client;
 pub mod workload;
 

@@ -1,5 +1,6 @@
 //! The world of one seed: machines, network, clients and trouble on one virtual clock.
 
+mod data;
 mod jobs;
 
 use std::cmp::Reverse;
@@ -10,7 +11,7 @@ use protocol::catalog::Catalog;
 use protocol::entry::Entry;
 use protocol::message::{Body, Message};
 use protocol::state::{Outcome as RequestOutcome, Refusal};
-use protocol::types::{Checksum, Op, Peer, ReplicaId};
+use protocol::types::{Checksum, ClientId, Op, Peer, ReplicaId};
 use protocol::vsr::{Effect, Event as CoreEvent, Halt, StatusName};
 
 use crate::client::Clients;
@@ -19,8 +20,8 @@ use crate::faults::Nemesis;
 use crate::linearizability;
 use crate::network::Network;
 use crate::node::{Job, Machine, StartFailure};
-use crate::options::{Mode, Options};
-use crate::oracles::Oracles;
+use crate::options::{Mode, Options, Stack};
+use crate::oracles::{Chunks, Oracles};
 use crate::planted;
 use crate::random::Random;
 use crate::trace::Trace;
@@ -58,6 +59,19 @@ enum Happening {
     },
     Start {
         machine: usize,
+    },
+    /// A frame of the data plane.
+    Data {
+        from: Peer,
+        to: Peer,
+        head: Bytes,
+        bytes: Bytes,
+    },
+    /// The connection over which a call was made is gone.
+    DataLost {
+        to: Peer,
+        from: ReplicaId,
+        call: u64,
     },
     ClientStep {
         client: usize,
@@ -108,6 +122,10 @@ pub struct World {
     pub trace: Trace,
     random: Random,
     failure: Option<String>,
+    /// Which machine's upkeep is this client. Names of processes that are gone stay.
+    upkeep_clients: BTreeMap<ClientId, usize>,
+    /// When the chunks are looked at again, after the troubles.
+    look_at_chunks: u64,
     /// Messages of this kind are kept back instead of delivered, for scenarios.
     held: BTreeMap<(Peer, Peer), Held>,
 }
@@ -146,9 +164,14 @@ impl World {
             trace: Trace::new(count, verbose),
             random: Random::branch(seed, "world"),
             failure: None,
+            upkeep_clients: BTreeMap::new(),
+            look_at_chunks: 0,
             held: BTreeMap::new(),
             options,
         };
+        if world.options.stack == Stack::Whole {
+            world.oracles.chunks = Some(Chunks::new(&world.options.config, world.catalog()));
+        }
         for machine in &mut world.machines {
             machine.format(&world.options.config);
         }
@@ -183,11 +206,16 @@ impl World {
         let deadline = self.now + HEALING_MAX;
         while !self.is_settled() {
             if self.now >= deadline {
-                return Err(self.fail(format!("not live: {}", self.what_is_unsettled())));
+                let lacking = self.what_chunks_lack().unwrap_or_default();
+                return Err(self.fail(format!("not live: {}{lacking}", self.what_is_unsettled())));
             }
             self.run_until(self.now + 100_000)?;
         }
         self.judge()?;
+        self.last_power_cut();
+        if let Some(what) = self.failure.take() {
+            return Err(self.fail(what));
+        }
         self.coverage.compared = self.oracles.compared;
         self.coverage.virtual_micros = self.now;
         Ok(())
@@ -234,25 +262,25 @@ impl World {
     }
 
     fn happen(&mut self, what: Happening) {
-        if let Some((machine, what)) = self.deferred(what) {
-            let delay = self.machines[machine].paused_until - self.now + 1;
-            self.schedule(delay, what);
+        if let Some((until, what)) = self.deferred(what) {
+            self.schedule(until - self.now + 1, what);
         }
     }
 
-    /// Handles a happening, unless it concerns a machine that is paused: then it comes back.
-    fn deferred(&mut self, what: Happening) -> Option<(usize, Happening)> {
-        let machine = match &what {
-            Happening::Deliver { to: Peer::Replica(to), .. } => Some(to.index()),
+    /// Handles a happening, unless it concerns a machine that is paused: then it comes back, and this
+    /// tells when.
+    fn deferred(&mut self, what: Happening) -> Option<(u64, Happening)> {
+        let peer = match &what {
+            Happening::Deliver { to, .. } | Happening::Data { to, .. } | Happening::DataLost { to, .. } => {
+                Some(*to)
+            }
             Happening::Tick { machine, .. }
             | Happening::Job { machine, .. }
-            | Happening::EntryRead { machine, .. } => Some(*machine),
+            | Happening::EntryRead { machine, .. } => Some(Peer::Replica(self.machines[*machine].id)),
             _ => None,
         };
-        if let Some(machine) = machine
-            && self.machines[machine].paused_until > self.now
-        {
-            return Some((machine, what));
+        if let Some(until) = peer.and_then(|peer| self.held_up(peer)) {
+            return Some((until, what));
         }
         match what {
             Happening::Deliver { to, frame } => self.deliver(to, frame),
@@ -270,6 +298,8 @@ impl World {
             }
             Happening::Start { machine } => self.start(machine),
             Happening::ClientStep { client } => self.client_step(client),
+            Happening::Data { from, to, head, bytes } => self.deliver_data(from, to, &head, bytes),
+            Happening::DataLost { to, from, call } => self.answered(to, from, call, None),
             Happening::Trouble => self.trouble(),
         }
         None
@@ -282,9 +312,7 @@ impl World {
             self.clients.hear_of_disks(client, &incarnations);
         }
         let sends = self.clients.step(client, self.now, &mut self.coverage);
-        for (to, message) in sends {
-            self.send(to, &message);
-        }
+        self.send_all(Peer::Client(self.clients.id(client)), sends);
         self.schedule(self.clients.pace(), Happening::ClientStep { client });
     }
 
@@ -302,6 +330,7 @@ impl World {
         let now = self.now;
         let (tick, clock) = (self.machines[machine].tick_at(now), self.machines[machine].clock_at(now));
         if self.with_core(machine, boot, |core, out| core.on_tick(tick, clock, out)) {
+            self.tick_plane(machine, boot);
             self.schedule(TICK, Happening::Tick { machine, boot });
         }
     }
@@ -459,7 +488,8 @@ impl World {
         self.oracles.on_restart(self.machines[machine].id);
         let catalog = self.catalog();
         let now = self.now;
-        let started = self.machines[machine].start(&self.options.config, catalog, now);
+        let segment_size = (self.options.stack == Stack::Whole).then_some(self.options.segment_size);
+        let started = self.machines[machine].start(&self.options.config, catalog, segment_size, now);
         if !self.machines[machine].wal_certain && !self.nemesis.is_afflicted(machine) {
             // Two of three replicas in this state could not elect, though no disk is to blame.
             self.failure
@@ -473,6 +503,7 @@ impl World {
                 self.oracles.on_checkpoint(self.machines[machine].id, process.core.checkpoint().op());
                 self.perform(machine, effects);
                 self.observe(machine);
+                self.plane_started(machine);
                 self.schedule(self.random.clone().below(TICK), Happening::Tick { machine, boot });
             }
             Err(StartFailure::Crashed) => {
@@ -514,7 +545,12 @@ impl World {
         {
             return frames.push(frame);
         }
-        for delivery in self.network.deliver(message.from, to, frame.len()) {
+        let (from, link) = (self.link(message.from), self.link(to));
+        if from == link {
+            // A replica answers the upkeep beside it.
+            return self.schedule(1, Happening::Deliver { to, frame });
+        }
+        for delivery in self.network.deliver(from, link, frame.len()) {
             let frame = if delivery.flipped { self.flip(&frame) } else { frame.clone() };
             self.schedule(delivery.delay, Happening::Deliver { to, frame });
         }
@@ -561,6 +597,9 @@ impl World {
                 {
                     self.failure.get_or_insert(what);
                 }
+                if self.deliver_to_upkeep(client, &message) {
+                    return;
+                }
                 let (sends, seen) = self.clients.on_message(client, self.now, message, &mut self.coverage);
                 if let Err(what) = seen {
                     self.failure.get_or_insert(what);
@@ -568,9 +607,7 @@ impl World {
                 for (query, applied, answer) in self.clients.take_answers() {
                     self.oracles.on_answer(query, applied, answer);
                 }
-                for (to, message) in sends {
-                    self.send(to, &message);
-                }
+                self.send_all(to, sends);
             }
         }
     }
@@ -614,8 +651,13 @@ impl World {
     }
 
     /// Every healed machine is normal, holds the whole log and has applied it, and no client waits.
-    fn is_settled(&self) -> bool {
-        self.what_is_unsettled().is_empty()
+    fn is_settled(&mut self) -> bool {
+        if !self.what_is_unsettled().is_empty() || self.look_at_chunks > self.now {
+            return false;
+        }
+        // Every chunk is read, so not every time.
+        self.look_at_chunks = self.now + 500_000;
+        self.what_chunks_lack().is_none()
     }
 
     fn what_is_unsettled(&self) -> String {
