@@ -126,8 +126,7 @@ impl Chunks {
             let chunk = id.chunk(index);
             let good = receipts.iter().filter(|receipt| receipt.chunk == index).filter(|receipt| {
                 let life = (receipt.node, receipt.incarnation);
-                let is_present =
-                    disks.iter().any(|disks| disks[receipt.node.index()] == receipt.incarnation);
+                let is_present = disks.iter().any(|disks| disks[receipt.node.index()] == receipt.incarnation);
                 is_present && self.on_receipt(life, chunk, *root).is_ok()
             });
             let nodes: BTreeSet<ReplicaId> = good.map(|receipt| receipt.node).collect();
@@ -171,7 +170,8 @@ impl Chunks {
 
     /// What a disk has promised to hold and nobody is free to forget.
     pub fn promises(&mut self, life: Life) -> Vec<(ChunkId, ChunkRoot)> {
-        let held: Vec<_> = self.held.get(&life).into_iter().flatten().map(|(it, root)| (*it, *root)).collect();
+        let held: Vec<_> =
+            self.held.get(&life).into_iter().flatten().map(|(it, root)| (*it, *root)).collect();
         let (dead, live): (Vec<_>, Vec<_>) =
             held.into_iter().partition(|(chunk, _)| self.verdict(*chunk) == Verdict::Dead);
         if let Some(held) = self.held.get_mut(&life) {
@@ -210,7 +210,8 @@ impl Chunks {
         let mut all: Vec<NamedBody> = Vec::new();
         loop {
             let after = all.last().map(|named| named.id);
-            let Answer::Bodies { bodies, truncated } = self.ask(&Query::ListBodies { after, limit: PAGE }) else {
+            let Answer::Bodies { bodies, truncated } = self.ask(&Query::ListBodies { after, limit: PAGE })
+            else {
                 panic!("bodies were asked for");
             };
             let ended = !truncated || bodies.is_empty();

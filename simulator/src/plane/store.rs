@@ -110,8 +110,8 @@ impl Plane {
             }
             CheckTask::Scrub { owner, job, chunk, root } => {
                 let seen = judge(self.reader.scrub(chunk))?;
-                let sound =
-                    seen.and_then(|stored| if stored.root == root { Ok(()) } else { Err(ReadFault::Damaged) });
+                let sound = seen
+                    .and_then(|stored| if stored.root == root { Ok(()) } else { Err(ReadFault::Damaged) });
                 (owner, job, Report::Scrubbed(sound))
             }
             CheckTask::Walk { owner, job, after, limit } => {

@@ -143,7 +143,8 @@ impl World {
         self.upkeep_clients.insert(plane.client_id(), machine);
         let life = self.life(machine);
         if let Some(chunks) = self.oracles.chunks.as_mut().filter(|_| !self.nemesis.is_afflicted(machine)) {
-            let lost = chunks.promises(life).into_iter().find(|(chunk, root)| !plane.has_sound(*chunk, *root));
+            let lost =
+                chunks.promises(life).into_iter().find(|(chunk, root)| !plane.has_sound(*chunk, *root));
             if let Some((chunk, _)) = lost {
                 self.failure.get_or_insert(format!("{life:?} has lost {chunk:?}, which it called durable"));
             }
@@ -331,7 +332,9 @@ impl World {
         let up = |machine: &usize| !self.nemesis.keeps_down(*machine);
         let planes: Vec<(usize, &Plane)> = (0..self.machines.len())
             .filter(up)
-            .filter_map(|machine| Some((machine, &**self.machines[machine].process.as_ref()?.plane.as_ref()?)))
+            .filter_map(|machine| {
+                Some((machine, &**self.machines[machine].process.as_ref()?.plane.as_ref()?))
+            })
             .collect();
         for (machine, plane) in &planes {
             if let Some(owed) = chunks.owed_by(self.machines[*machine].id) {
