@@ -267,14 +267,7 @@ impl Clients {
     }
 
     /// Sends a write or a read on its way, and remembers it.
-    fn issue(
-        &mut self,
-        index: usize,
-        now: u64,
-        action: Action,
-        purpose: Purpose,
-        coverage: &mut Coverage,
-    ) {
+    fn issue(&mut self, index: usize, now: u64, action: Action, purpose: Purpose, coverage: &mut Coverage) {
         let told = self.told;
         let one = &mut self.all[index];
         let accepted = match &action {
@@ -437,12 +430,7 @@ impl Clients {
         self.drain(index, now, coverage)
     }
 
-    fn drain(
-        &mut self,
-        index: usize,
-        now: u64,
-        coverage: &mut Coverage,
-    ) -> (Sends, Result<(), String>) {
+    fn drain(&mut self, index: usize, now: u64, coverage: &mut Coverage) -> (Sends, Result<(), String>) {
         let mut sends = Sends::default();
         let mut result = Ok(());
         self.follow_transfers(index, now, coverage);

@@ -6,12 +6,12 @@ pub mod options;
 pub mod random;
 
 pub mod network;
-pub mod plane;
 pub mod node;
+pub mod plane;
 pub mod world;
 
-pub mod content;
 pub mod client;
+pub mod content;
 pub mod workload;
 
 pub mod faults;

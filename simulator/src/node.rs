@@ -209,7 +209,8 @@ impl Machine {
             }
         };
         let now_tick = self.tick_at(now);
-        let plane = segment_size.map(|size| Plane::open(&self.disk, &config, size, &mut self.random, now_tick));
+        let plane =
+            segment_size.map(|size| Plane::open(&self.disk, &config, size, &mut self.random, now_tick));
         let plane = plane.transpose()?.map(Box::new);
         let mut core = Replica::new(config, superblock, scan, state, self.random.word());
         let mut effects = Vec::new();

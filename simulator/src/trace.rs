@@ -157,7 +157,8 @@ impl Trace {
         self.hash.word(message.call);
         if self.verbose {
             let kind = message.body.kind();
-            let text = format!("{}>{} {kind} call {}{}", name(from), name(to), message.call, detail(&message.body));
+            let text =
+                format!("{}>{} {kind} call {}{}", name(from), name(to), message.call, detail(&message.body));
             println!("{}", self.line(now, &text));
         }
     }

@@ -107,7 +107,8 @@ fn collection_waits_for_slow_readers() {
         options.workload.key_count = 1;
         options.slow_reader_percent = 100;
     });
-    cluster.until("something is read that is written over", |cluster| cluster.any_chunk_is(Verdict::Retiring));
+    cluster
+        .until("something is read that is written over", |cluster| cluster.any_chunk_is(Verdict::Retiring));
     cluster.until("much was collected", |cluster| cluster.marked("chunks collected") > 15);
     cluster.until("much was read", |cluster| cluster.marked("object read and compared") > 40);
     assert_eq!(cluster.marked("read found nothing"), 0);

@@ -23,11 +23,19 @@ pub(super) type Contents = BTreeMap<BodyId, Name>;
 /// What comes of the transfers.
 pub(super) enum Event {
     /// All chunks are where they should be: this may be submitted.
-    Commit { upload: u64, operation: Operation },
+    Commit {
+        upload: u64,
+        operation: Operation,
+    },
     /// Nothing was committed, and nothing will be.
-    GaveUp { operation: Operation },
+    GaveUp {
+        operation: Operation,
+    },
     /// A reader needs to know where the next pieces are.
-    AskPieces { download: u64, query: Query },
+    AskPieces {
+        download: u64,
+        query: Query,
+    },
     /// Nobody has a chunk that a reader needs.
     Missing(Missing),
     Broken(String),
@@ -296,7 +304,8 @@ impl Transfers {
             download::Step::Waits => {}
             download::Step::Again => {
                 self.events.push(Event::Mark("read tried again"));
-                let this = |caller: &Caller| matches!(caller, Caller::Download { number: it, .. } if *it == number);
+                let this =
+                    |caller: &Caller| matches!(caller, Caller::Download { number: it, .. } if *it == number);
                 self.calls.retain(|_, caller| !this(caller));
             }
             download::Step::AskPieces(query) => {

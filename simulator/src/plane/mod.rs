@@ -53,9 +53,15 @@ pub const UPKEEP: UpkeepSettings = UpkeepSettings {
 
 /// Who waits for an answer of the holder.
 enum Caller {
-    Peer { to: Peer, call: u64, about: Option<(ChunkId, ChunkRoot)> },
+    Peer {
+        to: Peer,
+        call: u64,
+        about: Option<(ChunkId, ChunkRoot)>,
+    },
     /// Upkeep asked the holder beside it.
-    Own { call: u64 },
+    Own {
+        call: u64,
+    },
 }
 
 /// What must leave the machines.
@@ -113,8 +119,7 @@ impl Plane {
             ..ClientSettings::standard()
         };
         let count = u8::try_from(config.quorums.replica_count).expect("at most seven");
-        let client =
-            Client::new(client, config.cluster, config.epoch, count, settings, random.word(), now);
+        let client = Client::new(client, config.cluster, config.epoch, count, settings, random.word(), now);
         Ok(Plane {
             me: config.replica,
             layout,
@@ -255,13 +260,7 @@ impl Plane {
         }
     }
 
-    fn perform_upkeep(
-        &mut self,
-        now: Tick,
-        core: &Core,
-        output: UpkeepOutput,
-        wants: &mut Vec<Want>,
-    ) {
+    fn perform_upkeep(&mut self, now: Tick, core: &Core, output: UpkeepOutput, wants: &mut Vec<Want>) {
         let owner = Owner::Upkeep;
         match output {
             UpkeepOutput::AskLocal { ask, query } => {

@@ -110,8 +110,8 @@ impl Plane {
             }
             CheckTask::Scrub { owner, job, chunk, root } => {
                 let seen = judge(self.reader.scrub(chunk))?;
-                let sound =
-                    seen.and_then(|stored| if stored.root == root { Ok(()) } else { Err(ReadFault::Damaged) });
+                let sound = seen
+                    .and_then(|stored| if stored.root == root { Ok(()) } else { Err(ReadFault::Damaged) });
                 (owner, job, Report::Scrubbed(sound))
             }
             CheckTask::Walk { owner, job, after, limit } => {
@@ -167,6 +167,20 @@ impl Plane {
     pub fn has_sound(&self, chunk: ChunkId, root: ChunkRoot) -> bool {
         let seen = self.disk.unobserved(|| self.reader.scrub(chunk));
         seen.is_ok_and(|stored| stored.root == root)
+    }
+
+    /// Whether a copy is served, sound or not.
+    pub fn knows(&self, chunk: ChunkId) -> bool {
+        self.disk.unobserved(|| self.reader.find(chunk)).is_ok()
+    }
+
+    /// What the index says is here, and the name says what it is. A look from outside, too.
+    pub fn found(&self) -> Vec<(ChunkId, ChunkRoot)> {
+        let find = |chunk: ChunkId| {
+            let found = self.disk.unobserved(|| self.reader.find(chunk));
+            found.ok().map(|stored| (chunk, stored.root))
+        };
+        self.holdings().into_iter().filter_map(find).collect()
     }
 
     /// Everything that is here, set aside or not.

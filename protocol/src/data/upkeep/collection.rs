@@ -56,8 +56,7 @@ impl Upkeep {
         }
         let judged = chunks.into_iter().zip(verdicts);
         let may_go = |verdict: Verdict| {
-            verdict == Verdict::Dead
-                || (verdict != Verdict::Referenced && planted(Canary::DeleteByIgnorance))
+            verdict == Verdict::Dead || (verdict != Verdict::Referenced && planted(Canary::DeleteByIgnorance))
         };
         let dead: Vec<ChunkId> =
             judged.filter(|(_, verdict)| may_go(*verdict)).map(|(chunk, _)| chunk).collect();

@@ -79,8 +79,7 @@ impl Download {
         let start = if whole { first.offset } else { first.offset + random.below(first.length) };
         let length = record.size.saturating_sub(start);
         let end = if whole { record.size } else { start + random.between(1, length.max(1)).min(length) };
-        let get =
-            Get::new(layout, pieces.clone(), start..end, None, SETTINGS, random.word(), tick(now));
+        let get = Get::new(layout, pieces.clone(), start..end, None, SETTINGS, random.word(), tick(now));
         let slowness = if random.percent(slow_percent) { 20 } else { 0 };
         Ok(Some(Download {
             get: get.map_err(|bad| format!("an object cannot be read: {bad}"))?,
