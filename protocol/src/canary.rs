@@ -52,10 +52,14 @@ pub enum Canary {
     DeleteByIgnorance,
     /// D7: a chunk is dead as soon as nothing refers to it, whoever may be reading it.
     ReaderFenceOff,
+    /// D6: upkeep calls a body whole without having looked for its chunks.
+    DebtsDenied,
+    /// D8: a reader believes the bytes that it is sent.
+    UnverifiedBytes,
 }
 
 impl Canary {
-    pub const ALL: [Canary; 22] = [
+    pub const ALL: [Canary; 24] = [
         Canary::AckBeforeDurable,
         Canary::AckBeforeLogView,
         Canary::VoteBeforeDurable,
@@ -78,6 +82,8 @@ impl Canary {
         Canary::ReceiptBeforeSync,
         Canary::DeleteByIgnorance,
         Canary::ReaderFenceOff,
+        Canary::DebtsDenied,
+        Canary::UnverifiedBytes,
     ];
 }
 

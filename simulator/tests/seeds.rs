@@ -57,3 +57,17 @@ fn seeds_that_broke_a_promise_of_a_disk_do_not() {
         }
     }
 }
+
+/// Each of these once kept its chunks from becoming whole, for the reason that stands beside it.
+#[test]
+fn seeds_whose_debts_were_never_paid_pay_them() {
+    let seeds = [
+        (20, "operations of a replica whose clock was behind were too late before they were sent"),
+        (57, "operations of replicas whose clocks were behind filled the log, and none had an effect"),
+    ];
+    for (seed, why) in seeds {
+        if let Err(what) = run_seed(&Options::draw(seed, mode_of(seed), Stack::Whole), None, false) {
+            panic!("seed {seed} ({why}): {what}");
+        }
+    }
+}

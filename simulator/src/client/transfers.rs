@@ -282,7 +282,9 @@ impl Transfers {
         }
         match step {
             upload::Step::Waits => {}
-            upload::Step::Commit(operation) => self.events.push(Event::Commit { upload: number, operation }),
+            upload::Step::Commit(operation) => {
+                self.events.push(Event::Commit { upload: number, operation: *operation });
+            }
             upload::Step::Failed(why) => {
                 self.events.push(Event::Mark(why));
                 self.give_up(number);

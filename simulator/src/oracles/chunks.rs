@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::catalog::{
-    self, Answer, BodyId, Catalog, ChunkId, NamedBody, NewBody, Query, QueryReply, Verdict, verdict,
+    self, Answer, BodyId, Catalog, ChunkId, Debt, NamedBody, NewBody, Query, QueryReply, Verdict, verdict,
 };
 use protocol::config::Config;
 use protocol::data::outline::ChunkRoot;
@@ -23,6 +23,14 @@ use crate::planted;
 
 const PAGE: u32 = 1_000;
 
+/// What an operation says of chunks.
+enum Claim {
+    /// They may be referred to.
+    Body { id: BodyId, body: NewBody, was_dead: bool },
+    /// They are on this disk.
+    Here { life: Life, chunks: Vec<ChunkId> },
+}
+
 pub struct Chunks {
     layout: Layout,
     shadow: State<Catalog, MemoryTables>,
@@ -30,6 +38,8 @@ pub struct Chunks {
     seen: usize,
     /// What each life of a disk has called durable.
     held: BTreeMap<Life, BTreeMap<ChunkId, ChunkRoot>>,
+    /// What was ever seen on each of them, whatever has become of it.
+    seen_on: BTreeMap<Life, BTreeSet<ChunkId>>,
     /// A name has one content for ever.
     roots: BTreeMap<ChunkId, ChunkRoot>,
     /// Bodies that were committed.
@@ -46,6 +56,7 @@ impl Chunks {
             shadow: shadow.expect("empty tables can be read"),
             seen: 0,
             held: BTreeMap::new(),
+            seen_on: BTreeMap::new(),
             roots: BTreeMap::new(),
             bodies: 0,
         }
@@ -53,11 +64,25 @@ impl Chunks {
 
     /// A store says that it has made a chunk durable.
     pub fn on_durable(&mut self, life: Life, chunk: ChunkId, root: ChunkRoot) -> Result<(), String> {
+        self.on_found(life, chunk, root, true)
+    }
+
+    /// An index lists the chunk. Whether it is worth anything has been looked at.
+    pub fn on_found(
+        &mut self,
+        life: Life,
+        chunk: ChunkId,
+        root: ChunkRoot,
+        sound: bool,
+    ) -> Result<(), String> {
         let known = *self.roots.entry(chunk).or_insert(root);
         if known != root {
             return Err(format!("{life:?} stores other bytes under the name {chunk:?} than somebody before"));
         }
-        self.held.entry(life).or_default().insert(chunk, root);
+        self.seen_on.entry(life).or_default().insert(chunk);
+        if sound {
+            self.held.entry(life).or_default().insert(chunk, root);
+        }
         Ok(())
     }
 
@@ -85,33 +110,78 @@ impl Chunks {
 
     fn apply(&mut self, entry: &Entry) -> Result<(), String> {
         let before = self.shadow.incarnations();
-        let requests = entry.requests().map_err(|error| error.to_string())?;
-        let mut brought = Vec::new();
-        for request in &requests {
+        let mut claims = Vec::new();
+        for request in entry.requests().map_err(|error| error.to_string())? {
             let Operation::Machine(bytes) = &request.operation else { continue };
             let Ok(operation) = catalog::Operation::from_bytes(bytes) else { continue };
-            if let Some(body @ NewBody::Chunked { upload, .. }) = operation.new_body() {
-                let id = BodyId { session: request.session, upload: *upload };
-                let was_dead = self.verdict(id.chunk(0)) == Verdict::Dead;
-                brought.push((request.number, id, body.clone(), was_dead));
+            if let Some(claim) = self.claim(request.session, operation)? {
+                claims.push((request.session, request.number, claim));
             }
         }
         let replies = self.shadow.apply(entry).map_err(|fault| fault.to_string())?;
         let disks = [before, self.shadow.incarnations()];
-        for (number, id, body, was_dead) in brought {
-            let answers = |reply: &&Reply| (reply.session, reply.number) == (id.session, number);
+        for (session, number, claim) in claims {
+            let answers = |reply: &&Reply| (reply.session, reply.number) == (session, number);
             // The answer to a request that comes again is of an earlier op.
             let reply = replies.iter().find(answers).filter(|reply| reply.op == entry.op());
             if !reply.is_some_and(has_succeeded) {
                 continue;
             }
-            if was_dead {
-                return Err(format!("op {} refers to {id:?}, which was dead", entry.op()));
-            }
-            self.bodies += 1;
-            self.check_copies(id, &body, &disks).map_err(|what| format!("op {}: {what}", entry.op()))?;
+            let judged = match claim {
+                Claim::Body { id, was_dead: true, .. } => Err(format!("{id:?} is referred to, and was dead")),
+                Claim::Body { id, body, was_dead: false } => {
+                    self.bodies += 1;
+                    self.check_copies(id, &body, &disks)
+                }
+                Claim::Here { life, chunks } => self.check_claimed(life, &chunks),
+            };
+            judged.map_err(|what| format!("op {}: {what}", entry.op()))?;
         }
         Ok(())
+    }
+
+    /// What an operation says of chunks, if it says anything.
+    fn claim(&self, session: SessionId, operation: catalog::Operation) -> Result<Option<Claim>, String> {
+        Ok(match operation {
+            catalog::Operation::PutObject { body: body @ NewBody::Chunked { upload, .. }, .. }
+            | catalog::Operation::PutPart { body: body @ NewBody::Chunked { upload, .. }, .. } => {
+                let id = BodyId { session, upload };
+                let was_dead = self.verdict(id.chunk(0)) == Verdict::Dead;
+                Some(Claim::Body { id, body, was_dead })
+            }
+            catalog::Operation::Settle { node, incarnation, bodies } => {
+                let Answer::Bodies { bodies, .. } = self.ask(&Query::GetBodies { bodies }) else {
+                    return Err("bodies were asked for".into());
+                };
+                Some(Claim::Here { life: (node, incarnation), chunks: self.owned(node, &bodies) })
+            }
+            catalog::Operation::Rebuilt { node, incarnation } => {
+                let bodies = self.referenced();
+                let mut chunks = self.owned(node, &bodies);
+                let debts = self.debts(node);
+                chunks.retain(|chunk| !debts.iter().any(|debt| debt.id == chunk.body));
+                Some(Claim::Here { life: (node, incarnation), chunks })
+            }
+            _ => None,
+        })
+    }
+
+    fn owned(&self, node: ReplicaId, bodies: &[NamedBody]) -> Vec<ChunkId> {
+        let chunks = bodies.iter().flat_map(|named| {
+            let count = u32::try_from(named.body.roots.len()).expect("a body has a thousand chunks at most");
+            (0..count).map(|index| named.id.chunk(index))
+        });
+        chunks.filter(|chunk| self.layout.owns(node, *chunk)).collect()
+    }
+
+    /// A replica says of its disk that these are on it. They must have been, whatever may have become of
+    /// them since.
+    fn check_claimed(&self, life: Life, chunks: &[ChunkId]) -> Result<(), String> {
+        let seen = |chunk: &ChunkId| self.seen_on.get(&life).is_some_and(|seen| seen.contains(chunk));
+        match chunks.iter().find(|chunk| !seen(chunk)) {
+            Some(chunk) => Err(format!("{life:?} says that {chunk:?} is here, which never was")),
+            None => Ok(()),
+        }
     }
 
     /// Enough disks had said that they hold the chunk, and did when they said so.
@@ -224,14 +294,20 @@ impl Chunks {
 
     /// What the log still says that this replica lacks.
     pub fn owed_by(&self, node: ReplicaId) -> Option<String> {
-        let debts = self.ask(&Query::ListDebts { node: Some(node), after: None, limit: PAGE });
-        if let Answer::Debts { debts, .. } = &debts
-            && let Some(debt) = debts.first()
-        {
+        let debts = self.debts(node);
+        if let Some(debt) = debts.first() {
             return Some(format!("{} bodies, such as {:?}", debts.len(), debt.id));
         }
         let Answer::Rebuilding { disks } = self.ask(&Query::Rebuilding) else { return None };
         disks.iter().any(|disk| disk.node == node).then(|| "everything, as its disk counts as new".into())
+    }
+
+    /// At most a page of them: in these worlds that is all.
+    fn debts(&self, node: ReplicaId) -> Vec<Debt> {
+        match self.ask(&Query::ListDebts { node: Some(node), after: None, limit: PAGE }) {
+            Answer::Debts { debts, .. } => debts,
+            _ => Vec::new(),
+        }
     }
 
     fn ask(&self, query: &Query) -> Answer {

@@ -169,6 +169,20 @@ impl Plane {
         seen.is_ok_and(|stored| stored.root == root)
     }
 
+    /// Whether a copy is served, sound or not.
+    pub fn knows(&self, chunk: ChunkId) -> bool {
+        self.disk.unobserved(|| self.reader.find(chunk)).is_ok()
+    }
+
+    /// What the index says is here, and the name says what it is. A look from outside, too.
+    pub fn found(&self) -> Vec<(ChunkId, ChunkRoot)> {
+        let find = |chunk: ChunkId| {
+            let found = self.disk.unobserved(|| self.reader.find(chunk));
+            found.ok().map(|stored| (chunk, stored.root))
+        };
+        self.holdings().into_iter().filter_map(find).collect()
+    }
+
     /// Everything that is here, set aside or not.
     pub fn holdings(&self) -> Vec<ChunkId> {
         self.reader.walk(None, usize::MAX).into_iter().map(|held| held.chunk).collect()

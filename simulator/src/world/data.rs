@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use protocol::catalog::{ChunkId, Verdict};
+use protocol::catalog::Verdict;
 use protocol::data::message::{DataBody, DataMessage};
-use protocol::data::outline::ChunkRoot;
 use protocol::data::upkeep::Mark;
 use protocol::types::{ClientId, Peer, ReplicaId, Tick};
 
@@ -142,6 +141,15 @@ impl World {
         let Some(plane) = host.process.as_ref().and_then(|process| process.plane.as_ref()) else { return };
         self.upkeep_clients.insert(plane.client_id(), machine);
         let life = self.life(machine);
+        if let Some(chunks) = &mut self.oracles.chunks {
+            // Some of it may have become durable in the moment of the crash.
+            for (chunk, root) in plane.found() {
+                let sound = chunks.has_promised(life, chunk) || plane.has_sound(chunk, root);
+                if let Err(what) = chunks.on_found(life, chunk, root, sound) {
+                    self.failure.get_or_insert(what);
+                }
+            }
+        }
         if let Some(chunks) = self.oracles.chunks.as_mut().filter(|_| !self.nemesis.is_afflicted(machine)) {
             let lost =
                 chunks.promises(life).into_iter().find(|(chunk, root)| !plane.has_sound(*chunk, *root));
@@ -179,8 +187,13 @@ impl World {
         let me = Peer::Replica(self.machines[machine].id);
         match want {
             Want::Answer { to, call, about, body } => {
-                if let (DataBody::Stored { receipt }, Some((chunk, root))) = (&body, about) {
-                    self.receipt_given(machine, (receipt.node, receipt.incarnation), chunk, root);
+                if let (DataBody::Stored { receipt }, Some((chunk, root)), Some(chunks)) =
+                    (&body, about, &self.oracles.chunks)
+                {
+                    let life = (receipt.node, receipt.incarnation);
+                    if let Err(what) = chunks.on_receipt(life, chunk, root) {
+                        self.failure.get_or_insert(what);
+                    }
                 }
                 let body = if self.machines[machine].lies { self.lie(body) } else { body };
                 let cluster = self.options.config.cluster;
@@ -200,20 +213,6 @@ impl World {
             Want::Check(task) => self.begin_job(machine, Job::Check(Box::new(task))),
             Want::Write(task) => self.write(machine, task),
             Want::Mark(mark) => self.upkeep_mark(machine, mark),
-        }
-    }
-
-    /// What a store made durable in the moment of a crash nobody was told of, and yet it may be confirmed.
-    fn receipt_given(&mut self, machine: usize, life: Life, chunk: ChunkId, root: ChunkRoot) {
-        let process = self.machines[machine].process.as_ref();
-        let Some(plane) = process.and_then(|process| process.plane.as_ref()) else { return };
-        let Some(chunks) = &mut self.oracles.chunks else { return };
-        let judged = match chunks.on_receipt(life, chunk, root) {
-            Err(_) if plane.has_sound(chunk, root) => chunks.on_durable(life, chunk, root),
-            judged => judged,
-        };
-        if let Err(what) = judged {
-            self.failure.get_or_insert(what);
         }
     }
 
@@ -315,7 +314,8 @@ impl World {
             }
             let others = sound.iter().filter(|life| chunks.has_promised(**life, chunk)).count();
             let lacks = match verdict {
-                Verdict::Pending => chunks.has_promised(life, chunk) && !here,
+                // Nobody could miss it, and yet a receipt may be asked for.
+                Verdict::Pending => !here && (chunks.has_promised(life, chunk) || plane.knows(chunk)),
                 _ => others + usize::from(here) < needed,
             };
             if lacks {
@@ -325,6 +325,7 @@ impl World {
         chunks.set_promises(life, held);
         true
     }
+<<<<<<< HEAD
 
     /// What the healed machines still lack, owe, or should have forgotten. None: nothing.
     pub(super) fn what_chunks_lack(&self) -> Option<String> {
@@ -372,4 +373,6 @@ impl World {
             }
         }
     }
+=======
+>>>>>>> whole
 }

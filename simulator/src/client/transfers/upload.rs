@@ -33,7 +33,7 @@ enum Stage {
 
 pub(super) enum Step {
     Waits,
-    Commit(Operation),
+    Commit(Box<Operation>),
     Failed(&'static str),
     /// The client has lost interest.
     Abandoned,
@@ -183,6 +183,6 @@ impl Upload {
         if let Operation::PutObject { body, .. } | Operation::PutPart { body, .. } = &mut operation {
             *body = stored;
         }
-        Step::Commit(operation)
+        Step::Commit(Box::new(operation))
     }
 }
