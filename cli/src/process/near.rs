@@ -37,7 +37,7 @@ impl NearLink {
                 cluster.deliver(message);
             }
         };
-        replica.add_neighbour(client, Box::new(neighbour));
+        replica.add_neighbour(client, Arc::new(neighbour));
         cluster
     }
 

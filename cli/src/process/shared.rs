@@ -1,7 +1,7 @@
 //! What the parts of a running replica share.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use protocol::data::message::Past;
@@ -16,7 +16,7 @@ use crate::status::{CoreStatus, DataStatus, DiskStatus, Health, ReplicaStatus};
 
 /// How a client in this process is told what the core says to it. Called on the core's thread: it must
 /// not wait.
-pub(crate) type Neighbour = Box<dyn Fn(Message) + Send + Sync>;
+pub(crate) type Neighbour = Arc<dyn Fn(Message) + Send + Sync>;
 
 pub(crate) struct Shared {
     pub(crate) seat: Seat,
@@ -75,7 +75,9 @@ impl Shared {
 
     /// Gives the message back if this client is not in this process.
     pub(super) fn tell_neighbour(&self, client: ClientId, message: Message) -> Option<Message> {
-        match self.neighbours.read().unwrap_or_else(PoisonError::into_inner).get(&client) {
+        // Not called under the lock: it may be the end of that client, which takes the lock itself.
+        let neighbour = self.neighbours.read().unwrap_or_else(PoisonError::into_inner).get(&client).cloned();
+        match neighbour {
             Some(neighbour) => {
                 neighbour(message);
                 None

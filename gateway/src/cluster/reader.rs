@@ -4,12 +4,11 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use protocol::catalog::{Answer, BucketRef, Error, Object, Piece, PieceSelection, PieceStart, Query};
-use protocol::data::fence::ReadTicket;
 use protocol::data::get::{Get, GetFailure, GetOutput, GetSettings};
 use protocol::types::Op;
 
 use super::calls::{Answered, Calls};
-use super::session::{Clock, Ender};
+use super::session::{Clock, ReadGuard};
 use super::upload::sleep_until;
 use super::{Cluster, ClusterError, Link};
 
@@ -25,18 +24,7 @@ pub struct Record<L> {
     bucket: BucketRef,
     key: Bytes,
     cluster: Cluster<L>,
-    end: EndRead,
-}
-
-struct EndRead {
-    ender: Ender,
-    ticket: ReadTicket,
-}
-
-impl Drop for EndRead {
-    fn drop(&mut self) {
-        self.ender.end_read(self.ticket);
-    }
+    guard: ReadGuard,
 }
 
 impl<L: Link> Cluster<L> {
@@ -48,15 +36,14 @@ impl<L: Link> Cluster<L> {
         key: Bytes,
         from: PieceStart,
     ) -> Result<Result<Record<L>, Error>, ClusterError> {
-        let ticket = self.begin_read().await?;
-        let end = EndRead { ender: self.ender(), ticket };
+        let guard = self.begin_read().await?;
         let selection = PieceSelection { from, limit: PIECES };
         let query = Query::GetObject { bucket: bucket.clone(), key: key.clone(), pieces: Some(selection) };
         let (op, answer) = self.read(&query).await?;
-        self.on_record(ticket, op).await;
+        self.on_record(&guard, op).await;
         Ok(match answer {
             Ok(Answer::Object { object, pieces, more }) => {
-                Ok(Record { op, object, pieces, more, bucket, key, cluster: self.clone(), end })
+                Ok(Record { op, object, pieces, more, bucket, key, cluster: self.clone(), guard })
             }
             Ok(_) => return Err(ClusterError::Invalid("the answer is not an object".into())),
             Err(error) => Err(error),
@@ -73,7 +60,7 @@ impl<L: Link> Record<L> {
     /// Reads `range` of the object, which begins in the first piece that was asked for.
     pub fn read(self, range: Range<u64>, seed: u64) -> Result<Reader<L>, ClusterError> {
         let clock = Clock::start();
-        let Record { object, pieces, more, bucket, key, cluster, end, .. } = self;
+        let Record { object, pieces, more, bucket, key, cluster, guard, .. } = self;
         let nearest = cluster.link().nearest();
         let next_piece = pieces.last().map_or(0, |piece| piece.offset + piece.length);
         let settings = GetSettings::standard();
@@ -91,7 +78,7 @@ impl<L: Link> Record<L> {
             more,
             next_piece,
             failed: None,
-            _end: end,
+            _guard: guard,
         })
     }
 }
@@ -109,7 +96,7 @@ pub struct Reader<L> {
     /// Where the piece begins that was not asked for yet.
     next_piece: u64,
     failed: Option<GetFailure>,
-    _end: EndRead,
+    _guard: ReadGuard,
 }
 
 impl<L: Link> Reader<L> {

@@ -74,14 +74,28 @@ type Answer<T> = oneshot::Sender<Result<T, ClusterError>>;
 type At<T> = (Op, T);
 
 enum Command {
-    Submit { operation: Bytes, answer: Answer<At<Bytes>> },
-    Query { query: Bytes, answer: Answer<At<Bytes>> },
-    BeginUpload { answer: Answer<BodyId> },
+    /// `body`: the upload that the operation commits. Its receipts name the session that it began in.
+    Submit {
+        operation: Bytes,
+        body: Option<BodyId>,
+        answer: Answer<At<Bytes>>,
+    },
+    Query {
+        query: Bytes,
+        answer: Answer<At<Bytes>>,
+    },
+    BeginUpload {
+        answer: Answer<UploadGuard>,
+    },
     EndUpload(BodyId),
-    BeginRead { answer: Answer<ReadTicket> },
+    BeginRead {
+        answer: Answer<ReadGuard>,
+    },
     OnRecord(ReadTicket, Op),
     EndRead(ReadTicket),
-    Close { answer: oneshot::Sender<()> },
+    Close {
+        answer: oneshot::Sender<()>,
+    },
 }
 
 impl<L: Link> Cluster<L> {
@@ -109,6 +123,7 @@ impl<L: Link> Cluster<L> {
             waiting: BTreeMap::new(),
             waiting_for_session: Vec::new(),
             closing: None,
+            commands: shared.commands.downgrade(),
         };
         // The task must not keep itself alive: it ends when the last clone is gone.
         let weak = Arc::downgrade(&shared);
@@ -147,8 +162,17 @@ impl<L: Link> Cluster<L> {
 
     /// Changes the catalog. The answer is the catalog's own, and where in the log it was given.
     pub async fn submit(&self, operation: &Operation) -> Result<At<Reply>, ClusterError> {
+        self.submit_commit(operation, None).await
+    }
+
+    /// Changes the catalog by something that refers to an upload's chunks.
+    pub(super) async fn submit_commit(
+        &self,
+        operation: &Operation,
+        body: Option<BodyId>,
+    ) -> Result<At<Reply>, ClusterError> {
         let operation = operation.to_bytes();
-        let (op, reply) = self.command(|answer| Command::Submit { operation, answer }).await?;
+        let (op, reply) = self.command(|answer| Command::Submit { operation, body, answer }).await?;
         let reply = Reply::from_bytes(&reply).map_err(|error| ClusterError::Invalid(error.to_string()))?;
         Ok((op, reply))
     }
@@ -171,21 +195,16 @@ impl<L: Link> Cluster<L> {
     }
 
     /// A name under which chunks can be stored.
-    pub(super) async fn begin_upload(&self) -> Result<BodyId, ClusterError> {
+    pub(super) async fn begin_upload(&self) -> Result<UploadGuard, ClusterError> {
         self.command(|answer| Command::BeginUpload { answer }).await
     }
 
-    pub(super) async fn begin_read(&self) -> Result<ReadTicket, ClusterError> {
+    pub(super) async fn begin_read(&self) -> Result<ReadGuard, ClusterError> {
         self.command(|answer| Command::BeginRead { answer }).await
     }
 
-    pub(super) async fn on_record(&self, ticket: ReadTicket, op: Op) {
-        let _ = self.shared.commands.send(Command::OnRecord(ticket, op)).await;
-    }
-
-    /// A sender by which an upload or a read says that it has ended, even while it is being dropped.
-    pub(super) fn ender(&self) -> Ender {
-        Ender { commands: self.shared.commands.clone() }
+    pub(super) async fn on_record(&self, read: &ReadGuard, op: Op) {
+        let _ = self.shared.commands.send(Command::OnRecord(read.ticket, op)).await;
     }
 
     async fn command<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, ClusterError> {
@@ -195,28 +214,39 @@ impl<L: Link> Cluster<L> {
     }
 }
 
-pub(super) struct Ender {
+/// An upload that is under way. However it ends, also if it never reaches whoever asked for it, its
+/// number must not hold back collection.
+pub(super) struct UploadGuard {
+    pub(super) body: BodyId,
     commands: mpsc::Sender<Command>,
 }
 
-impl Ender {
-    pub(super) fn end_upload(&self, body: BodyId) {
-        self.say(Command::EndUpload(body));
+impl Drop for UploadGuard {
+    fn drop(&mut self) {
+        say(&self.commands, Command::EndUpload(self.body));
     }
+}
 
-    pub(super) fn end_read(&self, ticket: ReadTicket) {
-        self.say(Command::EndRead(ticket));
+/// A read that is under way, in the same way.
+pub(super) struct ReadGuard {
+    ticket: ReadTicket,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Drop for ReadGuard {
+    fn drop(&mut self) {
+        say(&self.commands, Command::EndRead(self.ticket));
     }
+}
 
-    /// What does not get through at once is said by a task of its own: a watermark that is never
-    /// released would hold back collection for ever.
-    fn say(&self, command: Command) {
-        if let Err(mpsc::error::TrySendError::Full(command)) = self.commands.try_send(command)
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let commands = self.commands.clone();
-            runtime.spawn(async move { commands.send(command).await.ok() });
-        }
+/// What does not get through at once is said by a task of its own: a watermark that is never released
+/// would hold back collection for ever.
+fn say(commands: &mpsc::Sender<Command>, command: Command) {
+    if let Err(mpsc::error::TrySendError::Full(command)) = commands.try_send(command)
+        && let Ok(runtime) = tokio::runtime::Handle::try_current()
+    {
+        let commands = commands.clone();
+        runtime.spawn(async move { commands.send(command).await.ok() });
     }
 }
 
@@ -249,6 +279,8 @@ struct Task {
     /// Uploads and reads that came before there was a session.
     waiting_for_session: Vec<(Instant, Command)>,
     closing: Option<oneshot::Sender<()>>,
+    /// For the guards that are given out. The task itself must not keep its own queue open.
+    commands: mpsc::WeakSender<Command>,
 }
 
 impl Task {
@@ -259,6 +291,10 @@ impl Task {
         send: impl Fn(ReplicaId, Message),
     ) {
         loop {
+            // Not only when nothing comes: queues that are never empty must not stop the clock.
+            if self.wake_at() <= Instant::now() {
+                self.on_time();
+            }
             self.renew_watermarks();
             if self.perform(&send) {
                 break;
@@ -275,15 +311,17 @@ impl Task {
                     Some(command) => self.obey(command),
                     None => break,
                 },
-                () = tokio::time::sleep_until(wake) => {
-                    self.client.on_tick(self.clock.now());
-                    self.give_up_waiting_for_session();
-                }
+                () = tokio::time::sleep_until(wake) => self.on_time(),
             }
         }
         if let Some(closing) = self.closing.take() {
             let _ = closing.send(());
         }
+    }
+
+    fn on_time(&mut self) {
+        self.client.on_tick(self.clock.now());
+        self.give_up_waiting_for_session();
     }
 
     fn wake_at(&self) -> Instant {
@@ -296,7 +334,10 @@ impl Task {
     fn obey(&mut self, command: Command) {
         let now = self.clock.now();
         match command {
-            Command::Submit { operation, answer } => {
+            Command::Submit { body: Some(body), answer, .. } if !self.fence.is_upload_live(body) => {
+                let _ = answer.send(Err(ClusterError::Unavailable("the upload outlived its session")));
+            }
+            Command::Submit { operation, answer, .. } => {
                 let deadline = self.deadline();
                 let ticket = self.client.submit(now, operation, deadline);
                 self.accepted(ticket, answer);
@@ -305,13 +346,15 @@ impl Task {
                 let ticket = self.client.query(now, query);
                 self.accepted(ticket, answer);
             }
-            Command::BeginUpload { answer } => match self.fence.begin_upload() {
-                Some(body) => drop(answer.send(Ok(body))),
-                None => self.wait_for_session(Command::BeginUpload { answer }),
+            // Whoever asks has a sender, so there is one to be upgraded. A guard that nobody receives ends
+            // what it guards when it is dropped here.
+            Command::BeginUpload { answer } => match (self.fence.begin_upload(), self.commands.upgrade()) {
+                (Some(body), Some(commands)) => drop(answer.send(Ok(UploadGuard { body, commands }))),
+                _ => self.wait_for_session(Command::BeginUpload { answer }),
             },
-            Command::BeginRead { answer } => match self.fence.begin_read() {
-                Some(ticket) => drop(answer.send(Ok(ticket))),
-                None => self.wait_for_session(Command::BeginRead { answer }),
+            Command::BeginRead { answer } => match (self.fence.begin_read(), self.commands.upgrade()) {
+                (Some(ticket), Some(commands)) => drop(answer.send(Ok(ReadGuard { ticket, commands }))),
+                _ => self.wait_for_session(Command::BeginRead { answer }),
             },
             Command::EndUpload(body) => self.fence.end_upload(body),
             Command::OnRecord(ticket, op) => self.fence.on_record(ticket, op),
@@ -403,5 +446,66 @@ impl Task {
                 _ => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::quorums::Quorums;
+
+    use super::*;
+
+    fn task() -> (Task, mpsc::Sender<Command>, mpsc::Receiver<Command>) {
+        let (commands, queue) = mpsc::channel(10);
+        let clock = Clock::start();
+        let count = u8::try_from(Quorums::of(3).replica_count).expect("three");
+        let settings = ClientSettings::standard();
+        let client =
+            Client::new(ClientId::new(1), ClusterId::new(2), Epoch::ZERO, count, settings, 3, clock.now());
+        let task = Task {
+            client,
+            timeout: Duration::from_secs(1),
+            clock,
+            fence: Fence::new(),
+            waiting: BTreeMap::new(),
+            waiting_for_session: Vec::new(),
+            closing: None,
+            commands: commands.downgrade(),
+        };
+        (task, commands, queue)
+    }
+
+    /// A read or an upload that nobody ends would hold back collection in the whole cluster.
+    #[tokio::test]
+    async fn what_a_caller_asked_for_and_did_not_wait_for_holds_nothing_back() {
+        let (mut task, _commands, mut queue) = task();
+        let (read, _) = oneshot::channel();
+        let (upload, _) = oneshot::channel();
+        task.obey(Command::BeginRead { answer: read });
+        task.obey(Command::BeginUpload { answer: upload });
+        task.session_began(SessionId::new(4096));
+        task.fence.learn(Op::new(9));
+        assert_eq!(task.fence.watermarks().oldest_live_upload, 1);
+
+        for _ in 0..2 {
+            let command = queue.try_recv().expect("what was given to nobody has ended");
+            task.obey(command);
+        }
+        let marks = task.fence.watermarks();
+        assert_eq!((marks.oldest_live_upload, marks.oldest_read), (2, Op::new(9)));
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_outlived_its_session_is_not_committed_in_the_next() {
+        let (mut task, _commands, _queue) = task();
+        task.session_began(SessionId::new(4096));
+        let (answer, mut begun) = oneshot::channel();
+        task.obey(Command::BeginUpload { answer });
+        let guard = begun.try_recv().expect("there is a session").expect("and so an upload");
+        task.session_began(SessionId::new(8192));
+
+        let (answer, mut committed) = oneshot::channel();
+        task.obey(Command::Submit { operation: Bytes::new(), body: Some(guard.body), answer });
+        assert!(matches!(committed.try_recv(), Ok(Err(ClusterError::Unavailable(_)))));
     }
 }

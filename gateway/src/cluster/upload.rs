@@ -4,7 +4,7 @@
 //! given up, one that goes away afterwards changes nothing.
 
 use bytes::{Bytes, BytesMut};
-use protocol::catalog::{BodyId, CHUNK_COUNT_MAX, Error, NewBody, Operation, Reply};
+use protocol::catalog::{CHUNK_COUNT_MAX, Error, NewBody, Operation, Reply};
 use protocol::data::outline::CHUNK_BYTES_MAX;
 use protocol::data::put::{PreparedChunk, Put, PutFailure, PutOutput, PutSettings, StoredBody};
 use protocol::types::Op;
@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::calls::{Answered, Calls};
-use super::session::{Clock, Ender};
+use super::session::{Clock, UploadGuard};
 use super::{Cluster, ClusterError, Link};
 
 /// The size of all chunks of a body but the last, unless the body is very large.
@@ -43,17 +43,11 @@ pub struct Upload {
 impl<L: Link> Cluster<L> {
     /// Begins to store a body in chunks of this size.
     pub async fn upload(&self, chunk_size: u32, seed: u64) -> Result<Upload, ClusterError> {
-        let body = self.begin_upload().await?;
+        let guard = self.begin_upload().await?;
         let (steps, queue) = mpsc::channel(1);
         let clock = Clock::start();
-        let put = Put::new(self.layout(), body, chunk_size, PutSettings::standard(), seed, clock.now());
-        let task = Task {
-            cluster: self.clone(),
-            put,
-            calls: Calls::new(self.clone()),
-            clock,
-            _end: EndUpload { ender: self.ender(), body },
-        };
+        let put = Put::new(self.layout(), guard.body, chunk_size, PutSettings::standard(), seed, clock.now());
+        let task = Task { cluster: self.clone(), put, calls: Calls::new(self.clone()), clock, guard };
         tokio::spawn(task.run(queue));
         Ok(Upload { chunk_size: chunk_size as usize, buffered: BytesMut::new(), steps })
     }
@@ -102,24 +96,12 @@ impl Upload {
     }
 }
 
-/// However the upload ends, its number must not hold back collection.
-struct EndUpload {
-    ender: Ender,
-    body: BodyId,
-}
-
-impl Drop for EndUpload {
-    fn drop(&mut self) {
-        self.ender.end_upload(self.body);
-    }
-}
-
 struct Task<L> {
     cluster: Cluster<L>,
     put: Put,
     calls: Calls<L>,
     clock: Clock,
-    _end: EndUpload,
+    guard: UploadGuard,
 }
 
 /// What the put has come to.
@@ -203,7 +185,7 @@ impl<L: Link> Task<L> {
     /// Late receipts are still taken while the log decides: it may ask for more.
     async fn submit(&mut self, operation: &Operation) -> Committed {
         let cluster = self.cluster.clone();
-        let submitted = cluster.submit(operation);
+        let submitted = cluster.submit_commit(operation, Some(self.guard.body));
         tokio::pin!(submitted);
         loop {
             self.perform();
