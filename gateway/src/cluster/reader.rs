@@ -157,6 +157,9 @@ impl<L: Link> Reader<L> {
         let query = Query::GetPieces { upload, selection: PieceSelection { from, limit: PIECES } };
         let (_, answer) = self.cluster.read(&query).await?;
         let Ok(Answer::Pieces { pieces, more }) = answer else { return Err(ClusterError::Expired) };
+        if pieces.is_empty() {
+            return Err(ClusterError::Lost("a piece of the object".into()));
+        }
         self.more = more;
         self.next_piece = pieces.last().map_or(self.next_piece, |piece| piece.offset + piece.length);
         let added = self.get.add_pieces(self.clock.now(), pieces);

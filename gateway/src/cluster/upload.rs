@@ -54,7 +54,8 @@ impl<L: Link> Cluster<L> {
 }
 
 impl Upload {
-    /// Takes the next bytes of the body. Waits while too much is under way.
+    /// Takes the next bytes of the body. Waits while too much is under way. Who gives up waiting must give
+    /// up the upload: some of the bytes may have been taken.
     pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), ClusterError> {
         while self.buffered.len() + bytes.len() >= self.chunk_size {
             let chunk = if self.buffered.is_empty() {
@@ -83,7 +84,7 @@ impl Upload {
     }
 
     /// Makes the body, which must not be empty, durable, and then commits what `operation` makes of it.
-    /// Once this has begun it goes on, whether or not anybody waits for the answer.
+    /// Once all bytes are taken it goes on, whether or not anybody waits for the answer.
     pub async fn commit(mut self, operation: impl Fn(NewBody) -> Operation + Send + 'static) -> Committed {
         if !self.buffered.is_empty() {
             let rest = self.buffered.split().freeze();
@@ -163,8 +164,12 @@ impl<L: Link> Task<L> {
                 Err(error) => Err(ClusterError::Invalid(error.to_string())),
             },
         };
+        let counts = matches!(outcome, Ok((_, Ok(_))));
+        // Whoever asked may have gone away: what was done is done all the same.
         let _ = committed.send(outcome);
-        self.linger().await;
+        if counts {
+            self.linger().await;
+        }
     }
 
     async fn store_and_submit(&mut self, operation: MakeOperation) -> Committed {
