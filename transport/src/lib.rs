@@ -27,6 +27,9 @@ pub mod counters;
 
 mod transport;
 
+#[cfg(feature = "bare")]
+pub mod bare;
+
 pub use calls::{CallError, IncomingCall, Responder};
 pub use key::{ClusterKey, KeyError};
 pub use links::Received;

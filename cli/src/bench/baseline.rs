@@ -30,17 +30,17 @@ pub(crate) fn append_rate(directory: &Path, piece: usize, pieces: usize) -> io::
 pub(crate) fn sync_times(directory: &Path, count: usize) -> io::Result<Vec<Duration>> {
     use std::os::unix::fs::FileExt;
 
-    const SIZE: u64 = 4 << 20;
-    const PIECE: u64 = 4 << 10;
+    const PIECE: usize = 4 << 10;
+    const PIECES: usize = 1 << 10;
     let path = directory.join(NAME);
     let file = File::create(&path)?;
-    let zeros = vec![0; SIZE as usize];
+    let zeros = vec![0; PIECE * PIECES];
     file.write_all_at(&zeros, 0)?;
     file.sync_all()?;
-    let times = (0..count as u64)
+    let times = (0..count)
         .map(|index| {
             let begun = Instant::now();
-            file.write_all_at(&[0x5a; PIECE as usize], index * PIECE % SIZE)?;
+            file.write_all_at(&[0x5a; PIECE], (index % PIECES * PIECE) as u64)?;
             file.sync_data()?;
             Ok(begun.elapsed())
         })

@@ -2,9 +2,11 @@
 //! `status` has an answer of its own.
 
 mod bench;
+mod dev;
 mod keygen;
 mod replace_disk;
 mod replica;
+mod signals;
 mod status;
 
 use std::fmt;
@@ -52,9 +54,9 @@ fn program() -> Command {
     Command::new("viewstone")
         .version(env!("CARGO_PKG_VERSION"))
         .about("An S3-compatible object store that cannot lie about what it stored")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
+        .after_help("Without a command: dev")
         .subcommand(keygen::command())
+        .subcommand(dev::command())
         .subcommand(replica::command())
         .subcommand(replace_disk::command())
         .subcommand(status::command())
@@ -83,12 +85,17 @@ pub(crate) fn run() -> ExitCode {
 
 fn dispatch(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     match matches.subcommand() {
+        Some(("dev", matches)) => dev::run(matches),
         Some(("keygen", matches)) => keygen::run(matches),
         Some(("replica", matches)) => replica::run(matches),
         Some(("replace-disk", matches)) => replace_disk::run(matches),
         Some(("status", matches)) => status::run(matches),
         Some(("bench", matches)) => bench::run(matches),
-        _ => unreachable!("clap knows no other command and requires one"),
+        _ => {
+            let words = ["viewstone", "dev"];
+            let matches = program().try_get_matches_from(words).expect("dev needs no arguments");
+            dev::run(matches.subcommand_matches("dev").expect("it was given"))
+        }
     }
 }
 

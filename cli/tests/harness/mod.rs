@@ -17,24 +17,44 @@ use process::Process;
 /// How long anything is waited for. Far more than it takes on a machine that does nothing else.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Where a replica is reached, and how its process comes to be there.
+pub(crate) struct Place {
+    pub(crate) peer: String,
+    pub(crate) admin: String,
+    /// What stands before the program on the command line: empty, or what puts it elsewhere.
+    pub(crate) launcher: Vec<String>,
+}
+
 pub(crate) struct Cluster {
     directory: PathBuf,
     peers: Vec<String>,
     admins: Vec<String>,
+    launchers: Vec<Vec<String>>,
     processes: Vec<Option<Process>>,
 }
 
 impl Cluster {
     /// Has a key and places, and no process yet. `name` tells its directory from those of other tests.
     pub(crate) fn of(count: usize, name: &str) -> Cluster {
+        let at_loopback = |port: u16| format!("127.0.0.1:{port}");
+        let ports = ports::udp(count).into_iter().zip(ports::tcp(count));
+        let place = |(peer, admin)| Place {
+            peer: at_loopback(peer),
+            admin: at_loopback(admin),
+            launcher: Vec::new(),
+        };
+        Cluster::at(name, ports.map(place).collect())
+    }
+
+    pub(crate) fn at(name: &str, places: Vec<Place>) -> Cluster {
         let directory = std::env::temp_dir().join(format!("viewstone-cli-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).unwrap();
-        let at_loopback = |port: u16| format!("127.0.0.1:{port}");
         let cluster = Cluster {
-            peers: ports::udp(count).into_iter().map(at_loopback).collect(),
-            admins: ports::tcp(count).into_iter().map(at_loopback).collect(),
-            processes: (0..count).map(|_| None).collect(),
+            peers: places.iter().map(|place| place.peer.clone()).collect(),
+            admins: places.iter().map(|place| place.admin.clone()).collect(),
+            processes: places.iter().map(|_| None).collect(),
+            launchers: places.into_iter().map(|place| place.launcher).collect(),
             directory,
         };
         let made = cluster.program(&["keygen", "--out", cluster.key().to_str().unwrap()]);
@@ -84,7 +104,7 @@ impl Cluster {
 
     pub(crate) fn start_with(&mut self, id: usize, arguments: &[&str]) {
         assert!(self.processes[id].is_none(), "replica {id} runs already");
-        let mut command = command();
+        let mut command = command_by(&self.launchers[id]);
         command.arg("replica").args(self.seat(id)).args(["--admin", &self.admins[id]]).args(arguments);
         let log = self.directory.join(format!("replica-{id}.log"));
         self.processes[id] = Some(Process::start(command, &log));
@@ -200,7 +220,19 @@ impl Drop for Cluster {
 
 /// The program under test. Nothing of this process's settings leaks into it.
 fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_viewstone"));
+    command_by(&[])
+}
+
+fn command_by(launcher: &[String]) -> Command {
+    let program = env!("CARGO_BIN_EXE_viewstone");
+    let mut command = match launcher {
+        [] => Command::new(program),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+    };
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("VIEWSTONE_"))
     {
         command.env_remove(name);

@@ -26,8 +26,12 @@ impl Process {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.lock().unwrap().id()
+    }
+
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.lock().unwrap().id()).unwrap();
+        let pid = i32::try_from(self.pid()).unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
 

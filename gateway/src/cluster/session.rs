@@ -259,6 +259,7 @@ impl Task {
         send: impl Fn(ReplicaId, Message),
     ) {
         loop {
+            self.renew_watermarks();
             if self.perform(&send) {
                 break;
             }
@@ -320,6 +321,12 @@ impl Task {
                 self.client.close(now);
             }
         }
+    }
+
+    /// Also when nobody has asked for anything: what the keepalives' answers tell lets other clients'
+    /// deleted bytes go.
+    fn renew_watermarks(&mut self) {
+        self.fence.learn(self.client.newest_op());
         let watermarks = self.fence.watermarks();
         self.client.set_watermarks(watermarks.oldest_live_upload, watermarks.oldest_read);
     }
@@ -353,10 +360,7 @@ impl Task {
         while let Some(output) = self.client.next_output() {
             match output {
                 Output::Send { to, message } => send(to, message),
-                Output::Completed { ticket, op, reply } => {
-                    self.fence.learn(op);
-                    self.answer(ticket, Ok((op, reply)));
-                }
+                Output::Completed { ticket, op, reply } => self.answer(ticket, Ok((op, reply))),
                 Output::Failed { ticket, reason } => self.answer(
                     ticket,
                     Err(match reason {

@@ -131,31 +131,39 @@ enum Outcome {
 impl<L: Link> Task<L> {
     async fn run(mut self, mut steps: mpsc::Receiver<Step>) {
         let mut failed = None;
+        // A chunk for which there is no room yet. The end of the body never waits for room: after a
+        // last chunk that is shorter than the others there is none, and nothing else comes.
+        let mut waiting: Option<(PreparedChunk, oneshot::Sender<Result<(), ClusterError>>)> = None;
         loop {
             if let Some(Outcome::Failed(failure)) = self.perform() {
                 failed = Some(failure);
             }
-            let wants_more = self.put.wants_more() || failed.is_some();
+            if let Some((chunk, accepted)) = waiting.take_if(|_| self.put.wants_more() || failed.is_some()) {
+                let _ = accepted.send(self.offer(failed, chunk));
+                continue;
+            }
             let wake = self.wake_at();
             tokio::select! {
-                step = steps.recv(), if wants_more => match step {
+                step = steps.recv(), if waiting.is_none() => match step {
                     // The caller went away.
                     None => return,
-                    Some(Step::Chunk { chunk, accepted }) => {
-                        let outcome = match failed {
-                            Some(failure) => Err(error_of(failure)),
-                            None => self.put.offer(self.clock.now(), chunk).map_err(|error| {
-                                ClusterError::Invalid(error.to_string())
-                            }),
-                        };
-                        let _ = accepted.send(outcome);
-                    }
+                    Some(Step::Chunk { chunk, accepted }) => waiting = Some((chunk, accepted)),
                     Some(Step::Commit { operation, committed }) => {
                         return self.commit(failed, operation, committed).await;
                     }
                 },
                 answered = self.calls.next() => self.on_answered(answered),
                 () = sleep_until(wake) => self.put.on_tick(self.clock.now()),
+            }
+        }
+    }
+
+    fn offer(&mut self, failed: Option<PutFailure>, chunk: PreparedChunk) -> Result<(), ClusterError> {
+        match failed {
+            Some(failure) => Err(error_of(failure)),
+            None => {
+                let offered = self.put.offer(self.clock.now(), chunk);
+                offered.map_err(|error| ClusterError::Invalid(error.to_string()))
             }
         }
     }

@@ -23,6 +23,7 @@ impl Client {
             Body::QueryReply { number, answer: QueryAnswer::Busy, .. } => self.on_query_busy(number),
             Body::QueryReply { number, applied, answer: QueryAnswer::Done(reply) } => {
                 if let Some(query) = self.queries.pending.remove(&number) {
+                    self.newest_op = self.newest_op.max(applied);
                     self.outputs.push_back(Output::Completed { ticket: query.ticket, op: applied, reply });
                     self.route.answered(from, view);
                 }
@@ -130,6 +131,7 @@ impl Client {
         };
         match (purpose, outcome) {
             (Purpose::Submitted(ticket), Outcome::Done(reply)) => {
+                self.newest_op = self.newest_op.max(op);
                 self.outputs.push_back(Output::Completed { ticket, op, reply });
             }
             (Purpose::Submitted(ticket), Outcome::Refused(Refusal::Invalid(reason))) => {
@@ -140,7 +142,10 @@ impl Client {
             (Purpose::Submitted(ticket), Outcome::Refused(Refusal::DeadlinePassed)) => {
                 self.fail(ticket, if op == Op::ZERO { Failure::Unknown } else { Failure::Definite });
             }
-            (Purpose::Keepalive | Purpose::Close, Outcome::Acknowledged | Outcome::Refused(_)) => {}
+            (Purpose::Keepalive | Purpose::Close, Outcome::Acknowledged) => {
+                self.newest_op = self.newest_op.max(op);
+            }
+            (Purpose::Keepalive | Purpose::Close, Outcome::Refused(_)) => {}
             // Not an answer to this. `OutsideWindow` cannot be one either: the number is not below
             // what we called answered, and was not issued beyond the window.
             _ => return false,

@@ -35,6 +35,7 @@ pub struct Client {
     /// What the next keepalive says: uploads and reads below have ended.
     pub(super) oldest_live_upload: u64,
     pub(super) oldest_read: Op,
+    pub(super) newest_op: Op,
     pub(super) outputs: VecDeque<Output>,
 }
 
@@ -84,6 +85,7 @@ impl Client {
             last_ticket: 0,
             oldest_live_upload: 0,
             oldest_read: Op::ZERO,
+            newest_op: Op::ZERO,
             outputs: VecDeque::new(),
         };
         for replica in client.route.all() {
@@ -147,6 +149,13 @@ impl Client {
     fn next_ticket(&mut self) -> Ticket {
         self.last_ticket += 1;
         Ticket(self.last_ticket)
+    }
+
+    /// The newest op that is known to be committed: whatever is asked from now on is answered as of it
+    /// or of a later one. Rises while nobody asks anything, too, because keepalives are answered: an
+    /// idle client must not hold back collection for ever.
+    pub fn newest_op(&self) -> Op {
+        self.newest_op
     }
 
     /// What the next keepalive says. Both only rise.

@@ -115,7 +115,7 @@ impl<M: Machine, T: ReplicaTables> State<M, T> {
     /// Gives the next committed entry its effect. The replies are in the order of its requests.
     pub fn apply(&mut self, entry: &Entry) -> Result<Vec<Reply>, TableFault> {
         let header = &entry.header;
-        assert_eq!(header.op, self.applied.op.next());
+        assert_eq!(header.op, self.applied.op.next(), "the entry follows the applied one");
         assert_eq!(header.parent, self.applied_name);
         assert!(header.timestamp > last_timestamp(&self.applied));
         let mut replies = Vec::new();

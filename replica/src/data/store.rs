@@ -236,6 +236,9 @@ impl<D: Disk> Checker<D> {
     }
 }
 
+/// What was appended, or why not.
+type Stored = (Owner, Job, Result<(), StoreFault>);
+
 struct Writer<D: Disk> {
     disk: D,
     reader: ChunkReader<D>,
@@ -260,48 +263,67 @@ impl<D: Disk> Writer<D> {
         }
     }
 
+    /// In their order: what is stored before a chunk is deleted is reported before it is, and what is
+    /// stored afterwards is there afterwards.
     fn group(&mut self, tasks: &mut Vec<WriteTask>) -> io::Result<()> {
         let mut stored = Vec::new();
         for task in tasks.drain(..) {
             match task {
                 WriteTask::Store { owner, job, chunk } => {
-                    let outcome = match self.chunks.append(&chunk) {
-                        Ok(()) => Ok(()),
-                        Err(AppendError::Full) => Err(StoreFault::Full),
-                        Err(AppendError::Conflict(_)) => Err(StoreFault::Conflict),
-                        Err(AppendError::Io(error)) => return Err(error),
-                    };
-                    self.vitals.bytes_stored.add(chunk.bytes().len() as u64);
+                    let outcome = self.append(&chunk)?;
                     stored.push((owner, job, outcome));
+                    continue;
                 }
                 WriteTask::Quarantine { owner, job, chunk, root } => {
+                    self.commit(&mut stored)?;
                     if let Some(copy) = self.unsound(chunk, root)? {
                         self.chunks.quarantine(copy)?;
                     }
                     self.data.complete(Input::Report(owner, job, Report::Done));
                 }
                 WriteTask::Discard { owner, job, chunk } => {
+                    self.commit(&mut stored)?;
                     self.chunks.delete_quarantined(&[chunk])?;
                     self.data.complete(Input::Report(owner, job, Report::Done));
                 }
                 WriteTask::Delete { owner, job, chunks } => {
+                    self.commit(&mut stored)?;
                     self.chunks.delete(&chunks)?;
                     self.data.complete(Input::Report(owner, job, Report::Done));
                 }
             }
         }
-        if !stored.is_empty() {
-            let begun = Instant::now();
-            self.chunks.commit_group()?;
-            self.vitals.chunk_sync.record(begun.elapsed());
-            for (owner, job, outcome) in stored {
-                self.data.complete(Input::Report(owner, job, Report::Stored(outcome)));
+        self.commit(&mut stored)
+    }
+
+    fn append(&mut self, chunk: &VerifiedChunk) -> io::Result<Result<(), StoreFault>> {
+        match self.chunks.append(chunk) {
+            Ok(()) => {
+                self.vitals.bytes_stored.add(chunk.bytes().len() as u64);
+                Ok(Ok(()))
             }
+            Err(AppendError::Full) => Ok(Err(StoreFault::Full)),
+            Err(AppendError::Conflict(_)) => Ok(Err(StoreFault::Conflict)),
+            Err(AppendError::Io(error)) => Err(error),
+        }
+    }
+
+    /// Makes durable what was appended, and only then says so.
+    fn commit(&mut self, stored: &mut Vec<Stored>) -> io::Result<()> {
+        if stored.is_empty() {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        self.chunks.commit_group()?;
+        self.vitals.chunk_sync.record(begun.elapsed());
+        for (owner, job, outcome) in stored.drain(..) {
+            self.data.complete(Input::Report(owner, job, Report::Stored(outcome)));
         }
         Ok(())
     }
 
-    /// The copy that is served, if it is not what it should be.
+    /// The copy that is served, if it is not what it should be. Read once more, which is rare: a better
+    /// one may have come since somebody complained.
     fn unsound(&self, chunk: ChunkId, root: ChunkRoot) -> io::Result<Option<chunks::CopyId>> {
         match self.reader.scrub(chunk) {
             Ok(stored) => Ok((stored.root != root).then_some(stored.copy)),

@@ -212,6 +212,9 @@ impl DataThread {
         if self.upkeep.next_tick().is_some_and(|tick| tick <= now) {
             self.upkeep.on_tick(now);
         }
+        // Upkeep reads nothing in its session and uploads nothing. If the session never said so, it
+        // would hold back the collection of everything.
+        self.client.set_watermarks(0, self.client.newest_op());
         if self.client.next_tick().is_some_and(|tick| tick <= now) {
             self.client.on_tick(now);
         }

@@ -267,7 +267,7 @@ fn a_primary_that_resigns_is_followed_before_anybody_suspects_it() {
     cluster.running[&old].handle().resign();
     let next = cluster.wait_for("the next view", |all| {
         let old_has_left = all.iter().any(|core| core.replica == old && !core.is_primary);
-        all.iter().find(|core| core.is_primary && old_has_left).map(|core| core.clone())
+        all.iter().find(|core| core.is_primary && old_has_left).cloned()
     });
     assert_ne!(next.replica, old);
     client.put("afterwards");

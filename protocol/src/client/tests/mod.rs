@@ -327,6 +327,17 @@ fn an_idle_client_keeps_its_session_and_its_watermarks_travel() {
     assert!(world.log.keepalives.iter().all(|watermarks| *watermarks == (7, Op::new(3))));
 }
 
+/// Otherwise a gateway that nobody asks anything would hold back the collection of what others delete.
+#[test]
+fn an_idle_client_learns_from_its_keepalives_how_far_the_log_is() {
+    let mut world = World::registered(18);
+    world.run(2 * settings().keepalive_ms);
+    let before = world.client.newest_op();
+    assert!(before > Op::ZERO);
+    world.run(2 * settings().keepalive_ms);
+    assert!(world.client.newest_op() > before);
+}
+
 #[test]
 fn keepalives_do_not_pile_up() {
     let mut world = World::registered(19);

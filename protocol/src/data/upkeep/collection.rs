@@ -41,7 +41,7 @@ impl Upkeep {
         chunks.truncate(BATCH_LIMIT);
         let Some(last) = chunks.last() else {
             self.collection.after = None;
-            return self.rest(self.settings.collection_interval_ms);
+            return self.rest(self.collection_interval_ms());
         };
         self.collection.after = Some(*last);
         self.ask(Asked::Verdicts(chunks.clone()), Query::GetVerdicts { chunks });
@@ -70,6 +70,21 @@ impl Upkeep {
         self.figures.collected_chunks += chunks as u64;
         self.mark(Mark::Collected { chunks });
         self.rest(self.settings.collection_pause_ms);
+    }
+
+    fn collection_interval_ms(&self) -> u64 {
+        match self.is_full() {
+            true => self.settings.collection_interval_full_ms,
+            false => self.settings.collection_interval_ms,
+        }
+    }
+
+    /// The disk may have filled since the next walk was put off.
+    pub(super) fn hasten_collection(&mut self) {
+        let latest = self.now.plus(self.settings.collection_interval_full_ms * 2);
+        if self.is_full() && self.collection.next_at > latest {
+            self.collection.next_at = self.later(self.settings.collection_interval_full_ms);
+        }
     }
 
     fn rest(&mut self, duration_ms: u64) {

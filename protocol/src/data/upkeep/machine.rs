@@ -141,7 +141,13 @@ impl Upkeep {
     pub fn set_space(&mut self, now: Tick, available_bytes: u64, reserve_bytes: u64) {
         self.advance(now);
         self.space_bytes = available_bytes.saturating_sub(reserve_bytes);
+        self.hasten_collection();
         self.settle();
+    }
+
+    /// Whether there is hardly any room for chunks.
+    pub(super) fn is_full(&self) -> bool {
+        self.space_bytes < self.settings.pull_bytes_max
     }
 
     /// What was found damaged is remembered, and so is how far the scrub is: both are looked at again

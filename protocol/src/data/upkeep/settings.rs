@@ -33,6 +33,9 @@ pub struct UpkeepSettings {
     pub scrub_bytes_per_second_max: u64,
     /// Between two walks over what is stored.
     pub collection_interval_ms: u64,
+    /// The same while there is less room than `pull_bytes_max`: somebody is being refused, and may be
+    /// deleting to be refused no longer.
+    pub collection_interval_full_ms: u64,
     /// Between two batches of a walk.
     pub collection_pause_ms: u64,
     /// Between two looks at what the catalog can forget.
@@ -54,6 +57,7 @@ impl UpkeepSettings {
             scrub_bytes_per_second_min: 256 << 10,
             scrub_bytes_per_second_max: 32 << 20,
             collection_interval_ms: 60_000,
+            collection_interval_full_ms: 2_000,
             collection_pause_ms: 50,
             chores_interval_ms: 1_000,
         }

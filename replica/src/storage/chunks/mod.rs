@@ -36,7 +36,7 @@ use protocol::canary::{Canary, planted};
 use protocol::catalog::ChunkId;
 use protocol::data::outline::{CHUNK_BYTES_MAX, ChunkRoot, Outline};
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, PAGE_SIZE, PageBuffer};
 use format::{Address, PAGE, SegmentHeader, Slot, SlotState};
 use index::Place;
 pub use open::OpenReport;
@@ -103,6 +103,10 @@ pub enum AppendError {
     Io(io::Error),
 }
 
+/// Records of at least this size are written around the page cache, where they would only displace what
+/// is read. Smaller ones wait there for the sync of their group.
+const DIRECT_BYTES_MIN: usize = 256 << 10;
+
 /// The one writer. Its readers may be anywhere.
 pub struct ChunkStore<D: Disk> {
     disk: D,
@@ -118,6 +122,8 @@ pub struct ChunkStore<D: Disk> {
     pending_names: BTreeMap<ChunkId, usize>,
     /// Durable, to be reported by the next group.
     owed: BTreeSet<ChunkId>,
+    /// Where a large record is put together.
+    pages: PageBuffer,
     failed: bool,
 }
 
@@ -350,8 +356,15 @@ impl<D: Disk> ChunkStore<D> {
         let index = u32::try_from(active.durable as usize + self.pending.len()).expect("a slot's number");
         let (page, length) = (active.page_next, new.outline.length);
         let head = format::encode_head(active.address, page, index, new.chunk, &new.root, &new.outline);
-        active.file.write_at(u64::from(page) * PAGE, &head)?;
-        active.file.write_at(u64::from(page + format::head_pages(length)) * PAGE, &new.bytes)?;
+        if new.bytes.len() >= DIRECT_BYTES_MIN {
+            self.pages.begin(head.len().next_multiple_of(PAGE_SIZE) + new.bytes.len());
+            self.pages.push_pages(&head);
+            self.pages.push_pages(&new.bytes);
+            active.file.write_direct_at(u64::from(page) * PAGE, &self.pages)?;
+        } else {
+            active.file.write_at(u64::from(page) * PAGE, &head)?;
+            active.file.write_at(u64::from(page + format::head_pages(length)) * PAGE, &new.bytes)?;
+        }
         active.page_next += pages;
         Ok(Slot {
             state: SlotState::Live,

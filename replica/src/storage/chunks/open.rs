@@ -13,7 +13,7 @@ use super::reader::ChunkReader;
 use super::scan::{self, Found, Headers, SegmentScan};
 use super::table::{Shared, Table};
 use super::{ChunkOptions, ChunkStore};
-use crate::storage::disk::{Disk, DiskFile};
+use crate::storage::disk::{Disk, DiskFile, PageBuffer};
 
 /// What was not as it should be. What is listed by name can be looked after by name; anything else
 /// means that this replica does not know what it owes, and has to compare all it should hold with
@@ -77,6 +77,7 @@ impl<D: Disk> ChunkStore<D> {
             pending: Vec::new(),
             pending_names: BTreeMap::new(),
             owed: BTreeSet::new(),
+            pages: PageBuffer::default(),
             failed: false,
         };
         Ok((store, report))

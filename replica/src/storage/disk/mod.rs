@@ -62,6 +62,12 @@ pub trait DiskFile: Clone + Debug + Send + Sync + 'static {
     /// Writes all of `data`, extending the file if needed.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
 
+    /// Writes whole pages, which nobody will soon read again, without giving them room in the page
+    /// cache where that is possible. Not durable before `sync`, like any other write.
+    fn write_direct_at(&self, offset: u64, pages: &PageBuffer) -> io::Result<()> {
+        self.write_at(offset, pages.bytes())
+    }
+
     /// Cuts the file, or extends it by zeros that take no space.
     fn set_len(&self, size: u64) -> io::Result<()>;
 
@@ -75,6 +81,47 @@ pub trait DiskFile: Clone + Debug + Send + Sync + 'static {
 
     /// Makes all writes to this file so far durable, its length included.
     fn sync(&self) -> io::Result<()>;
+}
+
+/// What direct I/O wants its memory, offsets and sizes to be multiples of.
+pub const PAGE_SIZE: usize = 4096;
+
+/// Whole pages in memory that lies as direct I/O wants it. Used again and again: fresh memory costs as
+/// much as what is copied into it.
+#[derive(Debug, Default)]
+pub struct PageBuffer {
+    memory: Vec<u8>,
+    start: usize,
+    length: usize,
+}
+
+impl PageBuffer {
+    /// Forgets what is there, and makes room for so many bytes.
+    pub fn begin(&mut self, size: usize) {
+        let needed = size.next_multiple_of(PAGE_SIZE) + PAGE_SIZE;
+        if self.memory.len() < needed {
+            self.memory = vec![0; needed];
+        }
+        self.start = self.memory.as_ptr().align_offset(PAGE_SIZE);
+        self.length = 0;
+    }
+
+    /// Adds bytes, and zeros up to the end of the page.
+    ///
+    /// # Panics
+    /// If there is no room for them.
+    pub fn push_pages(&mut self, bytes: &[u8]) {
+        let from = self.start + self.length;
+        let padded = bytes.len().next_multiple_of(PAGE_SIZE);
+        let room = &mut self.memory[from..from + padded];
+        room[..bytes.len()].copy_from_slice(bytes);
+        room[bytes.len()..].fill(0);
+        self.length += padded;
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..self.start + self.length]
+    }
 }
 
 /// Whether a read failed because the medium cannot return these bytes. That is damage, to be judged

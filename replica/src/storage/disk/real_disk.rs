@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, PAGE_SIZE, PageBuffer};
 
 const LOCK_NAME: &str = "lock";
 
@@ -117,7 +117,7 @@ pub struct RealFile {
     around_cache: Arc<AroundCache>,
 }
 
-/// A second handle of the file, whose reads bypass the page cache.
+/// A second handle of the file, which bypasses the page cache.
 #[derive(Debug)]
 struct AroundCache {
     path: PathBuf,
@@ -146,21 +146,18 @@ impl RealFile {
 impl AroundCache {
     fn handle(&self) -> Option<&File> {
         let open = || {
-            let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+            let flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
             rustix::fs::open(&self.path, flags, Mode::empty()).map(File::from)
         };
         self.handle.get_or_init(|| open().ok()).as_ref()
     }
 }
 
-/// What direct I/O wants its memory, offsets and sizes to be multiples of.
-const ALIGNMENT: usize = 4096;
-
 /// None if this file cannot be read so.
 fn read_around_cache(file: &File, offset: u64, size: usize) -> io::Result<Option<Bytes>> {
-    let span = size.next_multiple_of(ALIGNMENT);
-    let mut buffer = vec![0; span + ALIGNMENT];
-    let start = buffer.as_ptr().align_offset(ALIGNMENT);
+    let span = size.next_multiple_of(PAGE_SIZE);
+    let mut buffer = vec![0; span + PAGE_SIZE];
+    let start = buffer.as_ptr().align_offset(PAGE_SIZE);
     let mut done = 0;
     while done < size {
         match file.read_at(&mut buffer[start + done..start + span], offset + done as u64) {
@@ -173,6 +170,23 @@ fn read_around_cache(file: &File, offset: u64, size: usize) -> io::Result<Option
         }
     }
     Ok(Some(Bytes::from(buffer).slice(start..start + size)))
+}
+
+/// False if this file cannot be written so; then nothing was.
+fn write_around_cache(file: &File, offset: u64, pages: &[u8]) -> io::Result<bool> {
+    let mut done = 0;
+    while done < pages.len() {
+        match file.write_at(&pages[done..], offset + done as u64) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => done += count,
+            Err(error) if done == 0 && error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+                return Ok(false);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }
 
 impl DiskFile for RealFile {
@@ -195,6 +209,14 @@ impl DiskFile for RealFile {
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.file.write_all_at(data, offset)
+    }
+
+    fn write_direct_at(&self, offset: u64, pages: &PageBuffer) -> io::Result<()> {
+        let around_cache = self.around_cache.handle();
+        match around_cache.map(|file| write_around_cache(file, offset, pages.bytes())).transpose()? {
+            Some(true) => Ok(()),
+            Some(false) | None => self.write_at(offset, pages.bytes()),
+        }
     }
 
     fn set_len(&self, size: u64) -> io::Result<()> {
@@ -247,6 +269,30 @@ mod tests {
 
         drop(first);
         assert!(RealDisk::open(&path).is_ok());
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn pages_written_around_the_cache_are_read_like_any_others() {
+        let path = directory("direct");
+        let disk = RealDisk::open(&path).unwrap();
+        let file = disk.create("a").unwrap();
+        file.write_at(0, &[7; 3 * PAGE_SIZE]).unwrap();
+        let mut pages = PageBuffer::default();
+        for size in [1, PAGE_SIZE, 3 * PAGE_SIZE + 1] {
+            pages.begin(PAGE_SIZE + size);
+            pages.push_pages(&[1]);
+            pages.push_pages(&vec![2; size]);
+            file.write_direct_at(PAGE_SIZE as u64, &pages).unwrap();
+            file.sync().unwrap();
+
+            let mut out = vec![9; PAGE_SIZE + pages.bytes().len()];
+            file.read_at(0, &mut out).unwrap();
+            assert_eq!(out[..PAGE_SIZE], [7; PAGE_SIZE]);
+            assert_eq!(out[PAGE_SIZE..][..2], [1, 0]);
+            assert_eq!(out[2 * PAGE_SIZE..][..size], vec![2; size]);
+            assert!(out[2 * PAGE_SIZE + size..].iter().all(|byte| *byte == 0));
+        }
         std::fs::remove_dir_all(&path).unwrap();
     }
 

@@ -73,14 +73,15 @@ fn write_rows(changes: &Overlay, rows: &mut Rows<'_>, ranges: &mut Ranges) -> Re
     let (mut start, mut end) = ranges.around(&[]);
     let mut range = ranges.get(&start);
     for (key, value) in changes {
-        if end.as_ref().is_some_and(|end| key >= end) {
+        let key = key.as_ref();
+        if end.as_ref().is_some_and(|end| key >= end.as_ref()) {
             ranges.set(&start, range);
             (start, end) = ranges.around(key);
             range = ranges.get(&start);
         }
         let old = match value {
-            Some(value) => rows.insert(key.as_ref(), value.as_ref())?,
-            None => rows.remove(key.as_ref())?,
+            Some(value) => rows.insert(key, value.as_ref())?,
+            None => rows.remove(key)?,
         };
         if let Some(old) = &old {
             range.remove_row(key, old.value());
@@ -89,8 +90,8 @@ fn write_rows(changes: &Overlay, rows: &mut Rows<'_>, ranges: &mut Ranges) -> Re
             range.add_row(key, value);
         }
         match (old, value) {
-            (None, Some(_)) if begins_range(key) => drop(begun.insert(key.as_ref())),
-            (Some(_), None) if begins_range(key) => drop(ended.insert(key.as_ref())),
+            (None, Some(_)) if begins_range(key) => drop(begun.insert(key)),
+            (Some(_), None) if begins_range(key) => drop(ended.insert(key)),
             _ => {}
         }
     }

@@ -15,6 +15,7 @@ mod flush;
 mod overlay;
 mod ranges;
 mod receive;
+mod row_key;
 mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -9,9 +9,10 @@ use redb::ReadOnlyTable;
 
 use super::fault;
 use super::ranges::bounds;
+use super::row_key::RowKey;
 
 /// Rows written; None is a row deleted.
-pub(super) type Overlay = BTreeMap<Box<[u8]>, Option<Bytes>>;
+pub(super) type Overlay = BTreeMap<RowKey, Option<Bytes>>;
 pub(super) type BaseRows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// Visits the rows of `base` as `frozen` and then `active` have changed them.

@@ -379,6 +379,24 @@ fn a_full_disk_stops_repair_and_nothing_else() {
     world.settle("everything is whole", World::is_whole);
 }
 
+/// Whoever is refused for want of room deletes something, and waits.
+#[test]
+fn a_full_disk_is_searched_for_what_is_dead_at_once() {
+    let settings = UpkeepSettings { collection_interval_ms: 600_000, ..settings() };
+    let mut world = World::with(3, 24, settings);
+    let id = world.put(1, &[0, 1, 2], &[0, 1, 2]);
+    world.run(5_000);
+    world.delete(id);
+    world.set_marks(world.next_upload());
+    world.run(60_000);
+    assert!((0..3).all(|node| world.holds(node, id)), "there is no hurry");
+    let now = world.now;
+    world.nodes[1].upkeep.set_space(now, 1_000, 1_000);
+    world.run(2_000);
+    assert!(!world.holds(1, id));
+    assert!(world.holds(0, id));
+}
+
 /// The store is fuller than it was said to be.
 #[test]
 fn a_store_that_refuses_is_tried_again() {

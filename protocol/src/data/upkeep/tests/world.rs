@@ -300,6 +300,7 @@ pub(super) fn settings() -> UpkeepSettings {
         scrub_period_ms: 20_000,
         scrub_bytes_per_second_max: 1 << 30,
         collection_interval_ms: 2_000,
+        collection_interval_full_ms: 200,
         call_timeout_ms: 500,
         retry_ms: 300,
         debt_interval_ms: 100,

@@ -1,0 +1,221 @@
+//! Disks that are lost, that rot, and that fill.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use gateway::cluster::ClusterError;
+
+use crate::clients::{Client, Load, Plan, Store, runtime};
+use crate::figures::{is_alive, metric, wait_for_no_debt};
+use crate::harness::Cluster;
+use crate::history::Key;
+use crate::namespaces::{Kind, run, tell_inside};
+use crate::random::Random;
+use tokio::runtime::Runtime;
+
+/// Bodies that stay as they are while everything around them is written again and again.
+const STAYING: std::ops::Range<Key> = 1_000..1_012;
+
+#[test]
+fn a_disk_that_is_replaced_under_load_gets_everything_back() {
+    let runtime = runtime();
+    let mut cluster = Cluster::of(3, "replaced");
+    cluster.start_all();
+    cluster.wait_until_ready();
+    let store = Store::default();
+    let load = Load::start(&runtime, &cluster, &store, Plan::STANDARD);
+    put_staying(&runtime, &load.client);
+
+    let lost = (cluster.primary() + 1) % 3;
+    cluster.kill(lost);
+    cluster.wipe(lost);
+    let replaced = cluster.replace_disk(lost);
+    assert!(replaced.status.success(), "{replaced:?}");
+    cluster.start(lost);
+    let began = Instant::now();
+    cluster.wait_until_ready();
+    let ready_after = began.elapsed();
+    cluster.wait("the new disk to be filled", || {
+        let document = cluster.document(lost)?;
+        (document["data"]["bytes_to_rebuild"] == 0).then_some(())
+    });
+    let filled_after = began.elapsed();
+    std::thread::sleep(Duration::from_secs(1));
+    load.finish(&runtime);
+    wait_for_no_debt(&cluster);
+    println!(
+        "ready after {ready_after:.1?}, filled after {filled_after:.1?}, {} chunks fetched",
+        metric(&cluster, lost, "viewstone_data_repaired_chunks_total").unwrap()
+    );
+    read_without_each_of(&runtime, &mut cluster, &store, [(lost + 1) % 3, (lost + 2) % 3]);
+    println!("a replaced disk: {}", store.judge_without_errors());
+}
+
+#[test]
+fn rot_anywhere_on_a_disk_is_found_and_repaired_while_reads_stay_right() {
+    let runtime = runtime();
+    let mut cluster = Cluster::of(3, "rot");
+    cluster.start_all();
+    cluster.wait_until_ready();
+    let store = Store::default();
+    let load = Load::start(&runtime, &cluster, &store, Plan::STANDARD);
+    put_staying(&runtime, &load.client);
+    std::thread::sleep(Duration::from_secs(2));
+    load.finish(&runtime);
+    wait_for_no_debt(&cluster);
+
+    let rotten = (cluster.primary() + 1) % 3;
+    let other = (rotten + 1) % 3;
+    cluster.stop(rotten);
+    let mut random = Random::new("rot");
+    let flipped = flip_bytes(&cluster.data(rotten), &mut random);
+    println!("flipped {flipped:?}");
+    for kind in ["wal", "tables", "chunks"] {
+        assert!(
+            flipped.iter().any(|(name, count)| name.starts_with(kind) && *count > 0),
+            "{kind}: {flipped:?}"
+        );
+    }
+    cluster.start(rotten);
+    cluster.wait_until_ready();
+    println!("{}", interesting(&cluster.process(rotten).log()));
+
+    // Two replicas are left, and one of them has a rotten disk.
+    cluster.stop(other);
+    let load = Load::start(&runtime, &cluster, &store, Plan::STANDARD);
+    read_staying(&runtime, &load.client);
+    std::thread::sleep(Duration::from_secs(1));
+    load.finish(&runtime);
+    cluster.start(other);
+    cluster.wait_until_ready();
+
+    cluster.wait("the scrub to find and repair what rotted", || {
+        let repaired = metric(&cluster, rotten, "viewstone_data_repaired_chunks_total")?;
+        let damaged = metric(&cluster, rotten, "viewstone_data_damaged_chunks")?;
+        (repaired > 0.0 && damaged == 0.0).then_some(())
+    });
+    wait_for_no_debt(&cluster);
+    println!("{} chunks repaired", metric(&cluster, rotten, "viewstone_data_repaired_chunks_total").unwrap());
+    read_without_each_of(&runtime, &mut cluster, &store, [other, (rotten + 2) % 3]);
+    println!("a rotten disk: {}", store.judge_without_errors());
+}
+
+#[test]
+fn full_disks_refuse_objects_and_take_them_again_when_some_were_deleted() {
+    let name = "disks::full_disks_refuse_objects_and_take_them_again_when_some_were_deleted";
+    tell_inside(name, Kind::Mount, || {
+        let cluster = Cluster::of(3, "full");
+        for id in 0..3 {
+            std::fs::create_dir_all(cluster.data(id)).unwrap();
+            let path = cluster.data(id);
+            run("mount", &["-t", "tmpfs", "-o", "size=192m", "tmpfs", path.to_str().unwrap()])?;
+        }
+        fill_and_empty(cluster);
+        Ok(())
+    });
+}
+
+fn fill_and_empty(mut cluster: Cluster) {
+    const SIZE: u64 = 1 << 20;
+    let runtime = runtime();
+    for id in 0..3 {
+        cluster.start_with(id, &["--reserve", "64MiB"]);
+    }
+    cluster.wait_until_ready();
+    let store = Store::default();
+    let client = runtime.block_on(async { Client::of(&cluster, &store) });
+    runtime.block_on(client.create_bucket());
+
+    // Far more than there is room for.
+    let full = |key: &Key| match runtime.block_on(client.put(*key, SIZE)) {
+        Ok(_) => false,
+        Err(ClusterError::Full) => true,
+        Err(other) => panic!("{other}"),
+    };
+    let stored = (0..400).find(full).expect("the disks are full at some point");
+    let began = Instant::now();
+    assert!(full(&stored), "once full, full until something is deleted");
+    println!("full after {stored} MiB; refused in {:.1?}", began.elapsed());
+    let available: Vec<f64> =
+        (0..3).map(|id| metric(&cluster, id, "viewstone_disk_available_bytes").unwrap()).collect();
+    println!("left: {available:?}");
+
+    // What is small lives in the log and in the tables, for which the reserve is there.
+    for key in 500..520 {
+        runtime.block_on(client.put(key, 1_000)).unwrap();
+    }
+    for key in 0..stored {
+        runtime.block_on(client.get(key)).unwrap();
+    }
+    for key in 0..stored / 2 {
+        runtime.block_on(client.delete(key)).unwrap();
+    }
+    let began = Instant::now();
+    cluster.wait("room for another object", || (!full(&stored)).then_some(()));
+    println!("room again after {:.1?}", began.elapsed());
+    for key in 0..=stored {
+        runtime.block_on(client.get(key)).unwrap();
+    }
+    assert!((0..3).all(|id| is_alive(&cluster, id)));
+    runtime.block_on(client.close());
+    println!("full disks: {}", store.judge());
+}
+
+fn put_staying(runtime: &Runtime, client: &Client) {
+    for key in STAYING {
+        // Some of one chunk, one of several.
+        let size = if key == STAYING.start { 9_000_001 } else { 100_000 + u64::from(key) };
+        runtime.block_on(client.put(key, size)).unwrap();
+    }
+}
+
+fn read_staying(runtime: &Runtime, client: &Client) {
+    for key in STAYING {
+        runtime.block_on(client.get(key)).unwrap();
+    }
+}
+
+/// Reads everything while one of `others` is away, and then while the other one is.
+fn read_without_each_of(runtime: &Runtime, cluster: &mut Cluster, store: &Store, others: [usize; 2]) {
+    let client = runtime.block_on(async { Client::of(cluster, store) });
+    for away in others {
+        cluster.stop(away);
+        read_staying(runtime, &client);
+        for key in Plan::STANDARD.keys() {
+            runtime.block_on(client.get(key)).unwrap();
+        }
+        cluster.start(away);
+        cluster.wait_until_ready();
+    }
+    runtime.block_on(client.close());
+}
+
+/// Changes about one byte in each 4 KiB of everything but the superblock, where there is anything.
+fn flip_bytes(directory: &Path, random: &mut Random) -> Vec<(String, usize)> {
+    let mut flipped = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if name.contains("superblock") || !entry.file_type().unwrap().is_file() {
+            continue;
+        }
+        let mut bytes = std::fs::read(entry.path()).unwrap();
+        let mut count = 0;
+        for page in bytes.chunks_mut(4096) {
+            let at = random.below(page.len());
+            if page[at] != 0 {
+                page[at] ^= 1 << random.below(8);
+                count += 1;
+            }
+        }
+        std::fs::write(entry.path(), bytes).unwrap();
+        flipped.push((name, count));
+    }
+    flipped
+}
+
+/// The lines of a log that somebody should read.
+fn interesting(log: &str) -> String {
+    let worth = |line: &&str| line.contains(" WARN ") || line.contains(" ERROR ") || line.contains("damaged");
+    log.lines().filter(worth).take(20).collect::<Vec<_>>().join("\n")
+}
