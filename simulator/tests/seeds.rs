@@ -7,12 +7,18 @@ use simulator::run::{mode_of, run_seed};
 /// Whatever differs between two runs of one seed makes every failure a rumour.
 #[test]
 fn the_same_seed_lives_through_the_same_world_twice() {
-    for (seed, mode) in [(1, Mode::Calm), (2, Mode::Safety), (3, Mode::Safety), (4, Mode::Liveness)] {
-        for stack in [Stack::Core, Stack::Whole] {
-            let options = Options::draw(seed, mode, stack);
-            let end = || run_seed(&options, None, false).map(|outcome| outcome.trace_hash);
-            assert_eq!(end(), end(), "seed {seed}, {stack:?}");
-        }
+    let worlds = [
+        (1, Mode::Calm, Stack::Core),
+        (2, Mode::Safety, Stack::Core),
+        (3, Mode::Safety, Stack::Whole),
+        (4, Mode::Liveness, Stack::Core),
+        (5, Mode::Safety, Stack::Whole),
+        (8, Mode::Liveness, Stack::Whole),
+    ];
+    for (seed, mode, stack) in worlds {
+        let options = Options::draw(seed, mode, stack);
+        let end = || run_seed(&options, None, false).map(|outcome| outcome.trace_hash);
+        assert_eq!(end(), end(), "seed {seed}");
     }
 }
 
