@@ -18,7 +18,7 @@ fn three_ports() -> u16 {
 #[test]
 fn a_cluster_in_one_process_runs_and_is_there_again_after_the_next_start() {
     let scratch = Cluster::of(1, "dev");
-    let (dir, first) = (scratch.directory().join("data"), three_ports());
+    let (dir, first) = (scratch.key().with_file_name("data"), three_ports());
     let peers = [0, 1, 2].map(|id| format!("127.0.0.1:{}", first + id)).join(",");
     for _ in 0..2 {
         let mut process = Command::new(env!("CARGO_BIN_EXE_viewstone"))

@@ -46,10 +46,20 @@ pub enum Canary {
     ReadsBeforeInheritance,
     /// D3: receipts of replaced disks are counted.
     StaleReceipts,
+    /// D1: the chunk store reports a chunk durable without a sync.
+    ReceiptBeforeSync,
+    /// D5: whatever the own catalog does not know to be referenced is deleted.
+    DeleteByIgnorance,
+    /// D7: a chunk is dead as soon as nothing refers to it, whoever may be reading it.
+    ReaderFenceOff,
+    /// D6: upkeep calls a body whole without having looked for its chunks.
+    DebtsDenied,
+    /// D8: a reader believes the bytes that it is sent.
+    UnverifiedBytes,
 }
 
 impl Canary {
-    pub const ALL: [Canary; 19] = [
+    pub const ALL: [Canary; 24] = [
         Canary::AckBeforeDurable,
         Canary::AckBeforeLogView,
         Canary::VoteBeforeDurable,
@@ -69,6 +79,11 @@ impl Canary {
         Canary::UnconfirmedReads,
         Canary::ReadsBeforeInheritance,
         Canary::StaleReceipts,
+        Canary::ReceiptBeforeSync,
+        Canary::DeleteByIgnorance,
+        Canary::ReaderFenceOff,
+        Canary::DebtsDenied,
+        Canary::UnverifiedBytes,
     ];
 }
 

@@ -20,6 +20,7 @@ use crate::random::Random;
 use crate::world::World;
 
 const LOG_PREFIX: &str = "wal-";
+const CHUNK_PREFIX: &str = "chunks-";
 
 /// How often a disk may be damaged before an inspection has found it whole again.
 const DAMAGES_MAX: u32 = 2;
@@ -247,6 +248,8 @@ fn cause(world: &mut World, trouble: &str) {
         }
         "full disk" => fill_disk(world, machine),
         "wipe" => plan_wipe(world),
+        "chunk rot" => rot_chunks(world),
+        "lie" => lie(world),
         other => unreachable!("{other} is not a trouble"),
     }
 }
@@ -495,6 +498,37 @@ fn find(disk: &SimulatedDisk, bytes: &[u8]) -> Option<(String, u64)> {
     None
 }
 
+/// Something in the chunk store of a machine is damaged, and nothing else on its disk.
+fn rot_chunks(world: &mut World) {
+    let count = world.machines.len();
+    let Some(machine) = world.nemesis.victim(count) else { return };
+    let disk = world.machines[machine].disk.clone();
+    let Ok(names) = disk.names() else { return };
+    let files: Vec<&String> = names.iter().filter(|name| name.starts_with(CHUNK_PREFIX)).collect();
+    if files.is_empty() {
+        return;
+    }
+    let file = *world.nemesis.random.pick(&files);
+    let damage = match world.nemesis.random.percent(70) {
+        true => disk.rot(file),
+        false => disk.make_unreadable(file),
+    };
+    if let Some(damage) = damage {
+        world.nemesis.afflict(machine);
+        deed(world, Some(machine), "chunk rot");
+        world.trace.note(world.now, Some(machine), &format!("{damage:?}"));
+    }
+}
+
+/// A machine whose memory cannot be trusted: it counts as one whose disk is damaged.
+fn lie(world: &mut World) {
+    let count = world.machines.len();
+    let Some(machine) = world.nemesis.victim(count) else { return };
+    world.nemesis.afflict(machine);
+    world.machines[machine].lies = true;
+    deed(world, Some(machine), "lies from now on");
+}
+
 /// A kind of file first: most bytes are the log's, but the few others matter as much.
 fn pick_file(random: &mut Random, disk: &SimulatedDisk) -> Option<String> {
     let names = disk.names().ok()?;
@@ -583,7 +617,7 @@ fn inspect(world: &mut World) {
                 None
             }
             Some(inspection) => {
-                if is_healthy(world, machine, inspection) {
+                if is_healthy(world, machine, inspection) && world.chunks_are_whole(machine) {
                     world.nemesis.afflicted.remove(&machine);
                     deed(world, Some(machine), "healthy again");
                 }

@@ -7,9 +7,11 @@ pub mod random;
 
 pub mod network;
 pub mod node;
+pub mod plane;
 pub mod world;
 
 pub mod client;
+pub mod content;
 pub mod workload;
 
 pub mod faults;

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use clap::Parser;
 use protocol::canary::Canary;
-use simulator::options::{Mode, Options};
+use simulator::options::{Mode, Stack};
 use simulator::planted;
-use simulator::run::{describe, hunt_canaries, mode_of, run_one, run_seeds};
+use simulator::run::{Wishes, describe, hunt_canaries, run_one, run_seeds};
 
 /// A whole cluster in a world that is out to break it. Every run follows from its seed.
 ///
@@ -33,6 +33,9 @@ struct Arguments {
     /// What kind of world; by default it depends on the seed.
     #[arg(long, value_enum)]
     mode: Option<Mode>,
+    /// How much of the system is in the world; by default it depends on the seed.
+    #[arg(long, value_enum)]
+    stack: Option<Stack>,
     /// Threads for many seeds; by default one for each core.
     #[arg(long)]
     jobs: Option<usize>,
@@ -59,11 +62,11 @@ fn main() -> ExitCode {
 }
 
 fn one(arguments: &Arguments, seed: u64) -> ExitCode {
-    let mode = arguments.mode.unwrap_or_else(|| mode_of(seed));
+    let options = wishes(arguments).options(seed);
     println!("seed {seed}");
-    print!("{}", describe(&Options::draw(seed, mode)));
+    print!("{}", describe(&options));
     let begin = Instant::now();
-    match run_one(seed, mode, arguments.canary, arguments.verbose) {
+    match run_one(&options, arguments.canary, arguments.verbose) {
         Ok(outcome) => {
             let cpu = begin.elapsed().as_secs_f64();
             print!("{}", outcome.coverage.report());
@@ -83,12 +86,12 @@ fn one(arguments: &Arguments, seed: u64) -> ExitCode {
 
 fn many(arguments: &Arguments, count: u64) -> ExitCode {
     let begin = Instant::now();
-    let tally = run_seeds(arguments.from, count, arguments.mode, jobs(arguments), |seed, what| {
+    let tally = run_seeds(arguments.from, count, wishes(arguments), jobs(arguments), |seed, what| {
         println!("seed {seed} failed {what}");
     });
     print!("{}", tally.coverage.report());
-    for (replica_count, speed) in &tally.speeds {
-        println!("{replica_count} replicas: {}", speed.report());
+    for ((stack, replica_count), speed) in &tally.speeds {
+        println!("{stack}, {replica_count} replicas: {}", speed.report());
     }
     println!("{:.1} s", begin.elapsed().as_secs_f64());
     for (seed, _) in &tally.failed {
@@ -100,7 +103,7 @@ fn many(arguments: &Arguments, count: u64) -> ExitCode {
 
 fn canaries(arguments: &Arguments) -> ExitCode {
     let seeds_max = arguments.seeds.unwrap_or(CANARY_SEEDS_MAX);
-    let hunts = hunt_canaries(arguments.from, seeds_max, arguments.mode, jobs(arguments), |hunt| {
+    let hunts = hunt_canaries(arguments.from, seeds_max, wishes(arguments), jobs(arguments), |hunt| {
         let name = format!("{:?}", hunt.canary);
         match &hunt.caught {
             Some(catch) => println!(
@@ -119,10 +122,17 @@ fn jobs(arguments: &Arguments) -> usize {
     arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
+fn wishes(arguments: &Arguments) -> Wishes {
+    Wishes { mode: arguments.mode, stack: arguments.stack }
+}
+
 fn reproduction(arguments: &Arguments, seed: u64) -> String {
     let mut command = format!("cargo run --release -p simulator -- --seed {seed}");
     if let Some(mode) = arguments.mode {
         command.push_str(&format!(" --mode {}", format!("{mode:?}").to_lowercase()));
+    }
+    if let Some(stack) = arguments.stack {
+        command.push_str(&format!(" --stack {}", format!("{stack:?}").to_lowercase()));
     }
     if let Some(canary) = arguments.canary {
         command.push_str(&format!(" --canary {canary:?}"));

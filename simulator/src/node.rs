@@ -15,6 +15,7 @@ use replica::storage::superblock::{Opened, SuperblockStore};
 use replica::storage::tables::{DiskTables, FlushJob, Flushed, OpenError, TablesOptions};
 use replica::storage::wal::{Wal, WalOptions};
 
+use crate::plane::{CheckTask, Checked, Plane, WriteTask, Written};
 use crate::random::Random;
 
 pub type Core = Replica<Catalog, DiskTables>;
@@ -30,6 +31,8 @@ pub struct Process {
     /// Entries that wait for the group under way to end.
     pub appends: Vec<Entry>,
     pub group_under_way: bool,
+    /// None where there are no chunks.
+    pub plane: Option<Box<Plane>>,
     /// What is under way, by the number under which its end is expected.
     jobs: BTreeMap<u64, Job>,
     jobs_begun: u64,
@@ -40,6 +43,8 @@ pub enum Job {
     Group(Vec<Entry>),
     Superblock(Box<Superblock>),
     Flush(FlushJob),
+    Check(Box<CheckTask>),
+    Chunks(Vec<WriteTask>),
 }
 
 /// What a job has brought about.
@@ -47,6 +52,8 @@ pub enum Done {
     Group(Vec<(Op, Checksum)>),
     Superblock,
     Flush(Box<Flushed>),
+    Checked(Box<Checked>),
+    Chunks(Written),
 }
 
 impl Job {
@@ -55,6 +62,8 @@ impl Job {
             Job::Group(_) => "group",
             Job::Superblock(_) => "superblock",
             Job::Flush(_) => "flush",
+            Job::Check(_) => "look at chunks",
+            Job::Chunks(_) => "chunks",
         }
     }
 
@@ -64,6 +73,8 @@ impl Job {
             Job::Group(_) => 800,
             Job::Superblock(_) => 600,
             Job::Flush(_) => 3_000,
+            Job::Check(_) => 200,
+            Job::Chunks(_) => 1_000,
         }
     }
 }
@@ -83,6 +94,8 @@ pub struct Machine {
     pub random: Random,
     /// The newest durable incarnation, which names the life of the disk for the ledgers.
     pub incarnation: Incarnation,
+    /// Its holder sends bytes that are not what they should be.
+    pub lies: bool,
     /// What the WAL said of itself at the last start: whether its end is known.
     pub wal_certain: bool,
 }
@@ -116,6 +129,7 @@ impl Machine {
             slowness: 1,
             random: Random::branch(seed, "machine"),
             incarnation: Incarnation::ZERO,
+            lies: false,
             wal_certain: true,
         }
     }
@@ -153,10 +167,13 @@ impl Machine {
     }
 
     /// Opens everything from the disk and starts the core.
+    ///
+    /// With the size of its segments, the chunk store is opened too.
     pub fn start(
         &mut self,
         config: &Config,
         machine: Catalog,
+        segment_size: Option<u64>,
         now: u64,
     ) -> Result<Vec<Effect>, StartFailure> {
         assert!(self.process.is_none());
@@ -191,6 +208,10 @@ impl Machine {
                 return Err(StartFailure::TablesLost);
             }
         };
+        let now_tick = self.tick_at(now);
+        let plane =
+            segment_size.map(|size| Plane::open(&self.disk, &config, size, &mut self.random, now_tick));
+        let plane = plane.transpose()?.map(Box::new);
         let mut core = Replica::new(config, superblock, scan, state, self.random.word());
         let mut effects = Vec::new();
         core.start(self.tick_at(now), self.clock_at(now), &mut effects);
@@ -200,6 +221,7 @@ impl Machine {
             superblocks,
             appends: Vec::new(),
             group_under_way: false,
+            plane,
             jobs: BTreeMap::new(),
             jobs_begun: 0,
         });
@@ -221,6 +243,7 @@ impl Machine {
             }
         }
         self.boot += 1;
+        self.lies = false;
         self.disk.crash();
     }
 }
@@ -246,10 +269,16 @@ impl Process {
                 self.wal.commit_group().map(Done::Group)
             }
             Job::Superblock(superblock) => self.superblocks.write(&superblock).map(|()| Done::Superblock),
+            Job::Check(task) => self.plane().check(*task).map(|checked| Done::Checked(Box::new(checked))),
+            Job::Chunks(tasks) => self.plane().write(tasks).map(Done::Chunks),
             Job::Flush(flush) => {
                 flush.run().map(|done| Done::Flush(Box::new(done))).map_err(std::io::Error::other)
             }
         }
+    }
+
+    fn plane(&mut self) -> &mut Plane {
+        self.plane.as_mut().expect("only a data plane begins such jobs")
     }
 
     pub fn has_group_to_write(&self) -> bool {

@@ -20,6 +20,15 @@ pub enum Mode {
     Calm,
 }
 
+/// How much of the system is in the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Stack {
+    /// The log and the catalog. Of chunks the log is told, but there are none.
+    Core,
+    /// The chunks, too: their stores, and all that moves and keeps them.
+    Whole,
+}
+
 /// How often each kind of trouble strikes, as weights. Zero: not in this world.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
@@ -42,6 +51,10 @@ pub struct Faults {
     pub sync_error: u64,
     pub full_disk: u64,
     pub wipe: u64,
+    /// A bit of a stored chunk changes, or a sector of it fails.
+    pub chunk_rot: u64,
+    /// What a holder sends is not what it should be.
+    pub lie: u64,
     /// The mean time between two troubles, in microseconds.
     pub interval: u64,
 }
@@ -51,7 +64,7 @@ impl Faults {
         self.weights().iter().map(|(_, weight)| weight).sum()
     }
 
-    pub fn weights(&self) -> [(&'static str, u64); 19] {
+    pub fn weights(&self) -> [(&'static str, u64); 21] {
         [
             ("crash", self.crash),
             ("crash in I/O", self.crash_in_io),
@@ -72,6 +85,8 @@ impl Faults {
             ("sync error", self.sync_error),
             ("full disk", self.full_disk),
             ("wipe", self.wipe),
+            ("chunk rot", self.chunk_rot),
+            ("lie", self.lie),
         ]
     }
 }
@@ -80,6 +95,7 @@ impl Faults {
 pub struct Options {
     pub seed: u64,
     pub mode: Mode,
+    pub stack: Stack,
     pub config: Config,
     pub network: NetworkOptions,
     pub faults: Faults,
@@ -93,10 +109,16 @@ pub struct Options {
     pub workload: WorkloadOptions,
     /// Chance per million that a client process dies with each of its steps.
     pub client_crash: u64,
+    /// Chance per million that a client process is held up with each of its steps.
+    pub client_freeze: u64,
+    /// So many of a hundred readers stop in the middle.
+    pub slow_reader_percent: u64,
+    /// The length of the chunk stores' segments.
+    pub segment_size: u64,
 }
 
 impl Options {
-    pub fn draw(seed: u64, mode: Mode) -> Options {
+    pub fn draw(seed: u64, mode: Mode, stack: Stack) -> Options {
         let mut random = Random::branch(seed, "options");
         let replica_count = match random.below(100) {
             0..40 => 3,
@@ -116,9 +138,10 @@ impl Options {
             timeouts: Timeouts::standard(),
         };
         let calm = mode == Mode::Calm;
-        Options {
+        let options = Options {
             seed,
             mode,
+            stack,
             config,
             network: draw_network(&mut random, calm),
             faults: if calm { Faults::default() } else { draw_faults(&mut random, replica_count) },
@@ -128,7 +151,29 @@ impl Options {
             think: *random.pick(&[2_000, 10_000, 40_000, 150_000]),
             workload: WorkloadOptions::draw(&mut Random::branch(seed, "workload options"), CATALOG_LIMITS),
             client_crash: if random.percent(30) { 2_000 } else { 0 },
+            client_freeze: 0,
+            slow_reader_percent: 15,
+            segment_size: 0,
+        };
+        match stack {
+            Stack::Core => options,
+            Stack::Whole => options.with_chunks(&mut Random::branch(seed, "whole stack")),
         }
+    }
+
+    /// Bodies take longer than operations, so there are fewer. Replicas are clients of their own log,
+    /// and each of their lives is another one: there must be room for their sessions.
+    fn with_chunks(mut self, random: &mut Random) -> Options {
+        self.workload = self.workload.with_real_bodies(random);
+        self.config.limits.sessions_max = usize::try_from(*random.pick(&[24, 64])).expect("small");
+        self.think = *random.pick(&[10_000, 40_000, 150_000]);
+        self.segment_size = *random.pick(&[16 << 10, 64 << 10, 512 << 10]);
+        if self.mode != Mode::Calm {
+            self.client_freeze = if random.percent(40) { 400 } else { 0 };
+            self.faults.chunk_rot = if random.percent(50) { random.between(1, 8) } else { 0 };
+            self.faults.lie = if random.percent(25) { random.between(1, 4) } else { 0 };
+        }
+        self
     }
 }
 
@@ -186,6 +231,8 @@ fn draw_faults(random: &mut Random, replica_count: usize) -> Faults {
         sync_error: weight(20, 3),
         full_disk: weight(15, 2),
         wipe: if several { weight(40, 5) } else { 0 },
+        chunk_rot: 0,
+        lie: 0,
         interval: *random.pick(&[150_000, 400_000, 1_500_000]),
     }
 }

@@ -1,6 +1,7 @@
 //! What must never happen, judged with eyes that no replica has: all messages, all disks, all logs.
 
 mod chatter;
+mod chunks;
 mod copies;
 mod elections;
 
@@ -21,10 +22,12 @@ use bytes::Bytes;
 
 use crate::model::Model;
 use chatter::Chatter;
+pub use chunks::Chunks;
 use copies::Copies;
 use elections::Elections;
 
-type Life = (ReplicaId, Incarnation);
+/// A disk, as long as it is in use.
+pub type Life = (ReplicaId, Incarnation);
 
 /// A read that a client has the answer to.
 pub struct AnsweredRead {
@@ -48,6 +51,8 @@ pub struct Oracles {
     votes: BTreeMap<(ReplicaId, Incarnation, View), Bytes>,
     pub elections: Elections,
     pub chatter: Chatter,
+    /// None where there are none.
+    pub chunks: Option<Chunks>,
     roots: BTreeMap<Op, Checkpoint>,
     applied: BTreeMap<ReplicaId, Op>,
     /// The newest checkpoint that each replica ever held durably.
@@ -194,7 +199,10 @@ impl Oracles {
             return Err(format!("replica {replica} applied a log that forks below op {op}"));
         }
         self.committed.extend(chain.into_iter().rev());
-        Ok(())
+        match &mut self.chunks {
+            Some(chunks) => chunks.advance(&self.entries, &self.committed),
+            None => Ok(()),
+        }
     }
 
     /// A replica's superblock names this checkpoint.

@@ -11,7 +11,7 @@ use protocol::canary::Canary;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::coverage::Coverage;
-use crate::options::{Mode, Options};
+use crate::options::{Mode, Options, Stack};
 use crate::planted;
 use crate::world::{Outcome, World};
 
@@ -20,11 +20,30 @@ pub fn mode_of(seed: u64) -> Mode {
     if seed.is_multiple_of(4) { Mode::Liveness } else { Mode::Safety }
 }
 
+/// What is in the world of a seed for which nothing was asked: every third one has chunks.
+pub fn stack_of(seed: u64) -> Stack {
+    if seed.is_multiple_of(3) { Stack::Whole } else { Stack::Core }
+}
+
+/// What is asked for instead of what depends on the seed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes {
+    pub mode: Option<Mode>,
+    pub stack: Option<Stack>,
+}
+
+impl Wishes {
+    pub fn options(&self, seed: u64) -> Options {
+        let mode = self.mode.unwrap_or_else(|| mode_of(seed));
+        Options::draw(seed, mode, self.stack.unwrap_or_else(|| stack_of(seed)))
+    }
+}
+
 /// Lives through one seed. A panic anywhere inside is a failure like any other.
-pub fn run_seed(seed: u64, mode: Mode, canary: Option<Canary>, verbose: bool) -> Result<Outcome, String> {
+pub fn run_seed(options: &Options, canary: Option<Canary>, verbose: bool) -> Result<Outcome, String> {
     catch_panics_quietly();
     PANIC.with_borrow_mut(Option::take);
-    let life = || planted::with(canary, || World::new(Options::draw(seed, mode), verbose).run());
+    let life = || planted::with(canary, || World::new(options.clone(), verbose).run());
     match catch_unwind(AssertUnwindSafe(life)) {
         Ok(Ok(outcome)) => Ok(outcome),
         Ok(Err(failure)) => {
@@ -59,11 +78,11 @@ fn catch_panics_quietly() {
 const WORKER: &str = "seeds";
 
 /// Lives through one seed on a thread of its own. If it is watched, panics are printed, too.
-pub fn run_one(seed: u64, mode: Mode, canary: Option<Canary>, verbose: bool) -> Result<Outcome, String> {
+pub fn run_one(options: &Options, canary: Option<Canary>, verbose: bool) -> Result<Outcome, String> {
     std::thread::scope(|scope| {
         let named = std::thread::Builder::new().name(if verbose { "watched" } else { WORKER }.into());
         let thread = named
-            .spawn_scoped(scope, || run_seed(seed, mode, canary, verbose))
+            .spawn_scoped(scope, || run_seed(options, canary, verbose))
             .expect("the machine has room for a thread");
         thread.join().expect("a seed's panics are caught")
     })
@@ -79,8 +98,9 @@ pub fn describe(options: &Options) -> String {
         .map(|(name, weight)| format!("{name} {weight}"))
         .collect();
     format!(
-        "{:?}: {} replicas, {} clients, {} s of trouble\n{:?}\n{:?}\ntroubles: {}\n",
+        "{:?}, {:?} stack: {} replicas, {} clients, {} s of trouble\n{:?}\n{:?}\ntroubles: {}\n",
         options.mode,
+        options.stack,
         options.config.quorums.replica_count,
         options.client_count,
         options.duration / 1_000_000,
@@ -97,8 +117,8 @@ pub struct Tally {
     /// Ascending.
     pub failed: Vec<(u64, String)>,
     pub coverage: Coverage,
-    /// Of the seeds that passed, by how many replicas they have.
-    pub speeds: BTreeMap<usize, Speed>,
+    /// Of the seeds that passed, by what is in their worlds and how many replicas they have.
+    pub speeds: BTreeMap<(&'static str, usize), Speed>,
 }
 
 /// How much virtual time went by, and the CPU time of the one thread that it took.
@@ -131,7 +151,7 @@ pub fn cpu_time() -> Duration {
 pub fn run_seeds(
     from: u64,
     count: u64,
-    mode: Option<Mode>,
+    wishes: Wishes,
     jobs: usize,
     tell: impl Fn(u64, &str) + Sync,
 ) -> Tally {
@@ -144,16 +164,20 @@ pub fn run_seeds(
                 return;
             }
             let seed = from + index;
-            let mode = mode.unwrap_or_else(|| mode_of(seed));
+            let options = wishes.options(seed);
             let begin = cpu_time();
-            let result = run_seed(seed, mode, None, false);
+            let result = run_seed(&options, None, false);
             let cpu_time = cpu_time().saturating_sub(begin);
             let mut tally = tally.lock().expect("nothing panics while it holds the tally");
             match result {
                 Ok(outcome) => {
                     tally.passed += 1;
-                    let replica_count = Options::draw(seed, mode).config.quorums.replica_count;
-                    let speed = tally.speeds.entry(replica_count).or_default();
+                    let stack = match options.stack {
+                        Stack::Core => "core",
+                        Stack::Whole => "whole",
+                    };
+                    let world = (stack, options.config.quorums.replica_count);
+                    let speed = tally.speeds.entry(world).or_default();
                     speed.seeds += 1;
                     speed.virtual_time += Duration::from_micros(outcome.coverage.virtual_micros);
                     speed.cpu_time += cpu_time;
@@ -188,7 +212,7 @@ pub struct Catch {
 pub fn hunt_canaries(
     from: u64,
     seeds_max: u64,
-    mode: Option<Mode>,
+    wishes: Wishes,
     jobs: usize,
     tell: impl Fn(&Hunt) + Sync,
 ) -> Vec<Hunt> {
@@ -196,7 +220,7 @@ pub fn hunt_canaries(
     let hunts = Mutex::new(Vec::new());
     on_workers(jobs, || {
         while let Some(canary) = Canary::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let hunt = Hunt { canary: *canary, caught: hunt(*canary, from, seeds_max, mode) };
+            let hunt = Hunt { canary: *canary, caught: hunt(*canary, from, seeds_max, wishes) };
             let mut hunts = hunts.lock().expect("nothing panics while it holds the hunts");
             tell(&hunt);
             hunts.push(hunt);
@@ -205,11 +229,11 @@ pub fn hunt_canaries(
     hunts.into_inner().expect("nothing panics while it holds the hunts")
 }
 
-fn hunt(canary: Canary, from: u64, seeds_max: u64, mode: Option<Mode>) -> Option<Catch> {
+fn hunt(canary: Canary, from: u64, seeds_max: u64, wishes: Wishes) -> Option<Catch> {
     (from..from + seeds_max).find_map(|seed| {
-        let mode = mode.unwrap_or_else(|| mode_of(seed));
-        let what = run_seed(seed, mode, Some(canary), false).err()?;
-        run_seed(seed, mode, None, false).ok()?;
+        let options = wishes.options(seed);
+        let what = run_seed(&options, Some(canary), false).err()?;
+        run_seed(&options, None, false).ok()?;
         Some(Catch { seeds: seed - from + 1, seed, what })
     })
 }

@@ -4,12 +4,13 @@
 //! time to pass. `ends_well` is the last sentence: everything heals, and the judges compare all that
 //! was promised, answered and stored, as they do after every seed.
 
+use protocol::catalog::{ChunkId, Verdict};
 use protocol::quorums::Quorums;
 use protocol::types::{Op, Peer, ReplicaId};
 use replica::storage::disk::Disk as _;
 
 use crate::node::Core;
-use crate::options::{Mode, Options};
+use crate::options::{Mode, Options, Stack};
 use crate::world::World;
 
 /// How long a story waits for something before it counts as not happening.
@@ -28,13 +29,22 @@ impl Cluster {
 
     /// As `of`, with other options.
     pub fn with(replica_count: usize, tune: impl FnOnce(&mut Options)) -> Cluster {
-        let mut options = Options::draw(1, Mode::Calm);
+        Cluster::of_stack(Stack::Core, replica_count, tune)
+    }
+
+    /// As `with`, and with chunks.
+    pub fn with_chunks(replica_count: usize, tune: impl FnOnce(&mut Options)) -> Cluster {
+        Cluster::of_stack(Stack::Whole, replica_count, tune)
+    }
+
+    fn of_stack(stack: Stack, replica_count: usize, tune: impl FnOnce(&mut Options)) -> Cluster {
+        let mut options = Options::draw(1, Mode::Calm, stack);
         options.config.quorums = Quorums::of(replica_count);
         options.config.limits.pipeline_max = 4;
         options.config.limits.batch_requests_max = 8;
         options.config.limits.checkpoint_interval_ops = 16;
         options.config.limits.wal_ops_max = 40;
-        options.config.limits.sessions_max = 8;
+        options.config.limits.sessions_max = if stack == Stack::Whole { 32 } else { 8 };
         options.config.limits.session_window = 8;
         options.config.limits.session_timeout_micros = 60_000_000;
         options.client_count = 2;
@@ -220,6 +230,59 @@ impl Cluster {
         for bit in 0..bits {
             disk.rot(names[bit % names.len()]);
         }
+    }
+
+    /// The chunks that are stored at a replica, sound or not.
+    pub fn chunks_held(&self, replica: usize) -> Vec<ChunkId> {
+        let process = self.world.machines[replica].process.as_ref().expect("the replica is up");
+        process.plane.as_ref().expect("the world has chunks").holdings()
+    }
+
+    /// Whether the log knows of something that the replica lacks.
+    pub fn debts(&self, replica: usize) -> bool {
+        let chunks = self.world.oracles.chunks.as_ref().expect("the world has chunks");
+        chunks.owed_by(self.world.machines[replica].id).is_some()
+    }
+
+    /// Whether there is any chunk of which the log says this.
+    pub fn any_chunk_is(&self, wanted: Verdict) -> bool {
+        let chunks = self.world.oracles.chunks.as_ref().expect("the world has chunks");
+        let held = (0..self.count()).filter(|replica| self.is_up(*replica));
+        held.flat_map(|replica| self.chunks_held(replica)).any(|chunk| chunks.verdict(chunk) == wanted)
+    }
+
+    /// Flips so many bits in the chunk store of a replica that is up.
+    pub fn rot_chunks(&mut self, replica: usize, bits: usize) {
+        self.world.nemesis.afflict(replica);
+        let disk = &self.world.machines[replica].disk;
+        let names = disk.names().expect("the disk answers");
+        let names: Vec<&String> = names.iter().filter(|name| name.starts_with("chunks-")).collect();
+        assert!(!names.is_empty(), "the replica stores chunks");
+        for bit in 0..bits {
+            disk.rot(names[bit % names.len()]);
+        }
+    }
+
+    /// From now on its holder changes what it sends.
+    pub fn lies(&mut self, replica: usize) {
+        self.world.nemesis.afflict(replica);
+        self.world.machines[replica].lies = true;
+    }
+
+    /// The disk has room for so many bytes more, and no others.
+    pub fn fill_disk(&mut self, replica: usize, more: u64) {
+        let disk = &self.world.machines[replica].disk;
+        disk.set_capacity(disk.used_bytes() + more);
+    }
+
+    /// Client processes do nothing for so long, and what comes for them waits.
+    pub fn freeze_clients(&mut self, micros: u64) {
+        let until = self.world.now + micros;
+        self.world.clients.freeze_all(until);
+    }
+
+    pub fn thaw_clients(&mut self) {
+        self.world.clients.freeze_all(0);
     }
 
     /// Everything heals, every replica catches up, every request is answered, and nothing that was

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use protocol::data::message::{DataBody, DataMessage};
 use protocol::message::{Body, Message, SlotState};
 use protocol::types::{Op, Peer, View};
 use protocol::vsr::StatusName;
@@ -147,6 +148,21 @@ impl Trace {
         }
     }
 
+    /// A frame of the data plane that somebody sends.
+    pub fn data(&mut self, now: u64, from: Peer, to: Peer, message: &DataMessage) {
+        self.hash.word(now);
+        self.hash.peer(from);
+        self.hash.peer(to);
+        self.hash.text(message.body.kind());
+        self.hash.word(message.call);
+        if self.verbose {
+            let kind = message.body.kind();
+            let text =
+                format!("{}>{} {kind} call {}{}", name(from), name(to), message.call, detail(&message.body));
+            println!("{}", self.line(now, &text));
+        }
+    }
+
     fn line(&self, now: u64, text: &str) -> String {
         let mut line = format!("{:>4}.{:06} ", now / 1_000_000, now % 1_000_000);
         for standing in &self.standings {
@@ -165,6 +181,16 @@ fn name(peer: Peer) -> String {
     match peer {
         Peer::Replica(id) => format!("r{id}"),
         Peer::Client(id) => format!("{:04x}", id.get() & 0xffff),
+    }
+}
+
+/// What a call is about, and what became of it.
+fn detail(body: &DataBody) -> String {
+    match body {
+        DataBody::PutChunk { chunk, .. } | DataBody::Confirm { chunk, .. } => format!(" {chunk:?}"),
+        DataBody::GetBlocks { chunk, first, count, .. } => format!(" {chunk:?} from {first}, {count}"),
+        DataBody::Refused { why } => format!(" {why:?}"),
+        _ => String::new(),
     }
 }
 

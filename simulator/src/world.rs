@@ -1,34 +1,32 @@
 //! The world of one seed: machines, network, clients and trouble on one virtual clock.
 
+mod data;
 mod jobs;
+mod settle;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap};
 
 use bytes::Bytes;
 use protocol::catalog::Catalog;
 use protocol::entry::Entry;
 use protocol::message::{Body, Message};
 use protocol::state::{Outcome as RequestOutcome, Refusal};
-use protocol::types::{Checksum, Op, Peer, ReplicaId};
+use protocol::types::{Checksum, ClientId, Op, Peer, ReplicaId};
 use protocol::vsr::{Effect, Event as CoreEvent, Halt, StatusName};
 
 use crate::client::Clients;
 use crate::coverage::Coverage;
 use crate::faults::Nemesis;
-use crate::linearizability;
 use crate::network::Network;
 use crate::node::{Job, Machine, StartFailure};
-use crate::options::{Mode, Options};
-use crate::oracles::Oracles;
-use crate::planted;
+use crate::options::{Mode, Options, Stack};
+use crate::oracles::{Chunks, Oracles};
 use crate::random::Random;
 use crate::trace::Trace;
 
 /// How often every core is told the time, in microseconds.
 const TICK: u64 = 10_000;
-/// After the troubles: so long may it take until everything is as it should be.
-const HEALING_MAX: u64 = 240_000_000;
 
 enum Happening {
     Deliver {
@@ -58,6 +56,19 @@ enum Happening {
     },
     Start {
         machine: usize,
+    },
+    /// A frame of the data plane.
+    Data {
+        from: Peer,
+        to: Peer,
+        head: Bytes,
+        bytes: Bytes,
+    },
+    /// The connection over which a call was made is gone.
+    DataLost {
+        to: Peer,
+        from: ReplicaId,
+        call: u64,
     },
     ClientStep {
         client: usize,
@@ -108,6 +119,10 @@ pub struct World {
     pub trace: Trace,
     random: Random,
     failure: Option<String>,
+    /// Which machine's upkeep is this client. Names of processes that are gone stay.
+    upkeep_clients: BTreeMap<ClientId, usize>,
+    /// When the chunks are looked at again, after the troubles.
+    look_at_chunks: u64,
     /// Messages of this kind are kept back instead of delivered, for scenarios.
     held: BTreeMap<(Peer, Peer), Held>,
 }
@@ -146,9 +161,14 @@ impl World {
             trace: Trace::new(count, verbose),
             random: Random::branch(seed, "world"),
             failure: None,
+            upkeep_clients: BTreeMap::new(),
+            look_at_chunks: 0,
             held: BTreeMap::new(),
             options,
         };
+        if world.options.stack == Stack::Whole {
+            world.oracles.chunks = Some(Chunks::new(&world.options.config, world.catalog()));
+        }
         for machine in &mut world.machines {
             machine.format(&world.options.config);
         }
@@ -175,35 +195,6 @@ impl World {
             judged.map_err(|what| self.fail(what))?;
         }
         Ok(Outcome { coverage: self.coverage, trace_hash: self.trace.hash() })
-    }
-
-    /// Ends the troubles, waits until all is as it should be, and judges what has been.
-    pub fn settle(&mut self) -> Result<(), Failure> {
-        self.heal();
-        let deadline = self.now + HEALING_MAX;
-        while !self.is_settled() {
-            if self.now >= deadline {
-                return Err(self.fail(format!("not live: {}", self.what_is_unsettled())));
-            }
-            self.run_until(self.now + 100_000)?;
-        }
-        self.judge()?;
-        self.coverage.compared = self.oracles.compared;
-        self.coverage.virtual_micros = self.now;
-        Ok(())
-    }
-
-    fn judge(&mut self) -> Result<(), Failure> {
-        let config = self.options.config.clone();
-        let catalog = self.catalog();
-        planted::with(None, || self.oracles.replay(&config, catalog)).map_err(|what| self.fail(what))?;
-        let seen = linearizability::check(&self.clients.history).map_err(|what| self.fail(what))?;
-        self.coverage.seen(&seen);
-        let compared = self.oracles.compared;
-        if compared.entries == 0 || compared.replies == 0 {
-            return Err(self.fail("nothing was compared".into()));
-        }
-        Ok(())
     }
 
     pub fn catalog(&self) -> Catalog {
@@ -234,25 +225,25 @@ impl World {
     }
 
     fn happen(&mut self, what: Happening) {
-        if let Some((machine, what)) = self.deferred(what) {
-            let delay = self.machines[machine].paused_until - self.now + 1;
-            self.schedule(delay, what);
+        if let Some((until, what)) = self.deferred(what) {
+            self.schedule(until - self.now + 1, what);
         }
     }
 
-    /// Handles a happening, unless it concerns a machine that is paused: then it comes back.
-    fn deferred(&mut self, what: Happening) -> Option<(usize, Happening)> {
-        let machine = match &what {
-            Happening::Deliver { to: Peer::Replica(to), .. } => Some(to.index()),
+    /// Handles a happening, unless it concerns a machine that is paused: then it comes back, and this
+    /// tells when.
+    fn deferred(&mut self, what: Happening) -> Option<(u64, Happening)> {
+        let peer = match &what {
+            Happening::Deliver { to, .. } | Happening::Data { to, .. } | Happening::DataLost { to, .. } => {
+                Some(*to)
+            }
             Happening::Tick { machine, .. }
             | Happening::Job { machine, .. }
-            | Happening::EntryRead { machine, .. } => Some(*machine),
+            | Happening::EntryRead { machine, .. } => Some(Peer::Replica(self.machines[*machine].id)),
             _ => None,
         };
-        if let Some(machine) = machine
-            && self.machines[machine].paused_until > self.now
-        {
-            return Some((machine, what));
+        if let Some(until) = peer.and_then(|peer| self.held_up(peer)) {
+            return Some((until, what));
         }
         match what {
             Happening::Deliver { to, frame } => self.deliver(to, frame),
@@ -270,6 +261,8 @@ impl World {
             }
             Happening::Start { machine } => self.start(machine),
             Happening::ClientStep { client } => self.client_step(client),
+            Happening::Data { from, to, head, bytes } => self.deliver_data(from, to, &head, bytes),
+            Happening::DataLost { to, from, call } => self.answered(to, from, call, None),
             Happening::Trouble => self.trouble(),
         }
         None
@@ -282,9 +275,7 @@ impl World {
             self.clients.hear_of_disks(client, &incarnations);
         }
         let sends = self.clients.step(client, self.now, &mut self.coverage);
-        for (to, message) in sends {
-            self.send(to, &message);
-        }
+        self.send_all(Peer::Client(self.clients.id(client)), sends);
         self.schedule(self.clients.pace(), Happening::ClientStep { client });
     }
 
@@ -302,6 +293,7 @@ impl World {
         let now = self.now;
         let (tick, clock) = (self.machines[machine].tick_at(now), self.machines[machine].clock_at(now));
         if self.with_core(machine, boot, |core, out| core.on_tick(tick, clock, out)) {
+            self.tick_plane(machine, boot);
             self.schedule(TICK, Happening::Tick { machine, boot });
         }
     }
@@ -459,7 +451,8 @@ impl World {
         self.oracles.on_restart(self.machines[machine].id);
         let catalog = self.catalog();
         let now = self.now;
-        let started = self.machines[machine].start(&self.options.config, catalog, now);
+        let segment_size = (self.options.stack == Stack::Whole).then_some(self.options.segment_size);
+        let started = self.machines[machine].start(&self.options.config, catalog, segment_size, now);
         if !self.machines[machine].wal_certain && !self.nemesis.is_afflicted(machine) {
             // Two of three replicas in this state could not elect, though no disk is to blame.
             self.failure
@@ -473,6 +466,7 @@ impl World {
                 self.oracles.on_checkpoint(self.machines[machine].id, process.core.checkpoint().op());
                 self.perform(machine, effects);
                 self.observe(machine);
+                self.plane_started(machine);
                 self.schedule(self.random.clone().below(TICK), Happening::Tick { machine, boot });
             }
             Err(StartFailure::Crashed) => {
@@ -514,7 +508,12 @@ impl World {
         {
             return frames.push(frame);
         }
-        for delivery in self.network.deliver(message.from, to, frame.len()) {
+        let (from, link) = (self.link(message.from), self.link(to));
+        if from == link {
+            // A replica answers the upkeep beside it.
+            return self.schedule(1, Happening::Deliver { to, frame });
+        }
+        for delivery in self.network.deliver(from, link, frame.len()) {
             let frame = if delivery.flipped { self.flip(&frame) } else { frame.clone() };
             self.schedule(delivery.delay, Happening::Deliver { to, frame });
         }
@@ -561,6 +560,9 @@ impl World {
                 {
                     self.failure.get_or_insert(what);
                 }
+                if self.deliver_to_upkeep(client, &message) {
+                    return;
+                }
                 let (sends, seen) = self.clients.on_message(client, self.now, message, &mut self.coverage);
                 if let Err(what) = seen {
                     self.failure.get_or_insert(what);
@@ -568,87 +570,9 @@ impl World {
                 for (query, applied, answer) in self.clients.take_answers() {
                     self.oracles.on_answer(query, applied, answer);
                 }
-                for (to, message) in sends {
-                    self.send(to, &message);
-                }
+                self.send_all(to, sends);
             }
         }
-    }
-
-    /// The troubles end. In liveness mode only for a random core; the rest stays as broken as it is.
-    pub fn heal(&mut self) {
-        self.trace.note(self.now, None, "the troubles end");
-        let outside =
-            if self.options.mode == Mode::Liveness { self.choose_outside() } else { BTreeSet::new() };
-        self.network.calm();
-        self.network.mend_all();
-        self.release();
-        self.nemesis.end(&outside);
-        self.release();
-        for machine in 0..self.machines.len() {
-            if outside.contains(&machine) {
-                if self.machines[machine].is_up() {
-                    self.kill(machine);
-                }
-                continue;
-            }
-            self.machines[machine].paused_until = 0;
-            self.machines[machine].slowness = 1;
-            self.machines[machine].disk.set_capacity(u64::MAX);
-            if !self.machines[machine].is_up() {
-                self.schedule(1, Happening::Start { machine });
-            }
-        }
-        self.clients.calm();
-    }
-
-    /// Machines that the cluster can do without: never so many that what is left could not go on.
-    fn choose_outside(&mut self) -> BTreeSet<usize> {
-        let quorums = self.options.config.quorums;
-        let spare = quorums.replica_count - quorums.view_change;
-        let mut outside: BTreeSet<usize> = self.nemesis.afflicted().collect();
-        while outside.len() < spare {
-            outside.insert(self.random.index(self.machines.len()));
-        }
-        if outside.len() > spare { BTreeSet::new() } else { outside }
-    }
-
-    /// Every healed machine is normal, holds the whole log and has applied it, and no client waits.
-    fn is_settled(&self) -> bool {
-        self.what_is_unsettled().is_empty()
-    }
-
-    fn what_is_unsettled(&self) -> String {
-        let mut text = String::new();
-        let committed = Op::new(self.oracles.committed_count() as u64);
-        for (index, machine) in self.machines.iter().enumerate() {
-            if self.nemesis.keeps_down(index) {
-                continue;
-            }
-            match &machine.process {
-                None => text.push_str(&format!("replica {index} is down; ")),
-                Some(process) => {
-                    let core = &process.core;
-                    let whole = core.durable_through() == core.head().0 && core.applied() >= committed;
-                    if core.status() != StatusName::Normal || !whole || core.applied() != core.head().0 {
-                        text.push_str(&format!(
-                            "replica {index}: {:?} view {} log_view {} head {} commit {} applied {} durable {}; ",
-                            core.status(),
-                            core.view(),
-                            core.log_view(),
-                            core.head().0,
-                            core.commit(),
-                            core.applied(),
-                            core.durable_through(),
-                        ));
-                    }
-                }
-            }
-        }
-        if let Some(waiting) = self.clients.waiting() {
-            text.push_str(&waiting);
-        }
-        text
     }
 
     /// Keeps back what `from` sends to `to`, all of it or one kind.

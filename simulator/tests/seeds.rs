@@ -1,15 +1,18 @@
 //! Seeds that once found something. The world of a seed changes whenever what is drawn changes, so
 //! each has its story elsewhere, too; here they are cheap to keep.
 
-use simulator::options::Mode;
-use simulator::run::run_seed;
+use simulator::options::{Mode, Options, Stack};
+use simulator::run::{mode_of, run_seed};
 
 /// Whatever differs between two runs of one seed makes every failure a rumour.
 #[test]
 fn the_same_seed_lives_through_the_same_world_twice() {
     for (seed, mode) in [(1, Mode::Calm), (2, Mode::Safety), (3, Mode::Safety), (4, Mode::Liveness)] {
-        let end = || run_seed(seed, mode, None, false).map(|outcome| outcome.trace_hash);
-        assert_eq!(end(), end(), "seed {seed}");
+        for stack in [Stack::Core, Stack::Whole] {
+            let options = Options::draw(seed, mode, stack);
+            let end = || run_seed(&options, None, false).map(|outcome| outcome.trace_hash);
+            assert_eq!(end(), end(), "seed {seed}, {stack:?}");
+        }
     }
 }
 
@@ -18,7 +21,7 @@ fn the_same_seed_lives_through_the_same_world_twice() {
 #[test]
 fn calm_worlds_are_quiet() {
     for seed in 1..=12 {
-        if let Err(what) = run_seed(seed, Mode::Calm, None, false) {
+        if let Err(what) = run_seed(&Options::draw(seed, Mode::Calm, Stack::Core), None, false) {
             panic!("seed {seed}: {what}");
         }
     }
@@ -38,8 +41,7 @@ fn seeds_that_were_not_live_are() {
         (5246, "a head above the canonical one proved nothing about what was committed"),
     ];
     for (seed, why) in seeds {
-        let mode = simulator::run::mode_of(seed);
-        if let Err(what) = run_seed(seed, mode, None, false) {
+        if let Err(what) = run_seed(&Options::draw(seed, mode_of(seed), Stack::Core), None, false) {
             panic!("seed {seed} ({why}): {what}");
         }
     }
@@ -50,7 +52,21 @@ fn seeds_that_were_not_live_are() {
 fn seeds_that_broke_a_promise_of_a_disk_do_not() {
     let seeds = [(177, "an unreadable sector behind a short superblock outlived every write of it")];
     for (seed, why) in seeds {
-        if let Err(what) = run_seed(seed, simulator::run::mode_of(seed), None, false) {
+        if let Err(what) = run_seed(&Options::draw(seed, mode_of(seed), Stack::Core), None, false) {
+            panic!("seed {seed} ({why}): {what}");
+        }
+    }
+}
+
+/// Each of these once kept its chunks from becoming whole, for the reason that stands beside it.
+#[test]
+fn seeds_whose_debts_were_never_paid_pay_them() {
+    let seeds = [
+        (20, "operations of a replica whose clock was behind were too late before they were sent"),
+        (57, "operations of replicas whose clocks were behind filled the log, and none had an effect"),
+    ];
+    for (seed, why) in seeds {
+        if let Err(what) = run_seed(&Options::draw(seed, mode_of(seed), Stack::Whole), None, false) {
             panic!("seed {seed} ({why}): {what}");
         }
     }

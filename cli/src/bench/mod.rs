@@ -11,3 +11,4 @@ mod report;
 
 pub(crate) use cpu::own as own_cpu;
 pub(crate) use loads::{Plan, run};
+pub(crate) use report::Report;

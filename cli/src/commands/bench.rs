@@ -2,18 +2,26 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use gateway::cluster::{Cluster, ClusterOptions};
 use protocol::client::ClientSettings;
 use protocol::data::placement::Layout;
 use protocol::types::{ClientId, Epoch, Peer};
-use transport::{Settings, Transport};
+use tokio::sync::{oneshot, watch};
+use transport::{Inbox, Settings, Transport};
 
 use super::{Failure, print};
-use crate::bench::{self, Plan};
-use crate::process;
-use crate::settings::{self, Setting, Sources};
+use crate::bench::{self, Plan, Report};
+use crate::process::{self, NearLink};
+use crate::settings::{self, Listening, Seat, Setting, Sources};
+
+/// With a directory, the process runs a replica itself.
+fn settings() -> Vec<&'static Setting> {
+    [Seat::SETTINGS, Listening::SETTINGS].concat()
+}
 
 pub(super) fn command() -> Command {
     let number = |name: &'static str, default: &'static str| {
@@ -25,7 +33,12 @@ pub(super) fn command() -> Command {
     };
     Command::new("bench")
         .about("Put load on a running cluster and tell what it can do. Makes and removes a bucket of its own")
-        .args(settings::Cluster::SETTINGS.iter().copied().map(Setting::argument))
+        .long_about(
+            "Put load on a running cluster and tell what it can do. Makes and removes a bucket of its own. \
+             With --dir and --replica this process is that replica itself, and its load comes to it without \
+             a network",
+        )
+        .args(settings().into_iter().map(Setting::argument))
         .arg(
             Arg::new("direct")
                 .long("direct")
@@ -52,7 +65,7 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
-    let sources = Sources::of_process(matches, settings::Cluster::SETTINGS)?;
+    let sources = Sources::of_process(matches, &settings())?;
     let cluster = settings::Cluster::from(&sources)?;
     let number = |name: &str| *matches.get_one::<usize>(name).expect("it has a default");
     let plan = Plan {
@@ -68,30 +81,76 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     if plan.small_bytes > plan.bulk_bytes.min(16 << 10) || plan.bulk_bytes == 0 {
         return Err(Failure::new("small bodies have at most 16 KiB, and large ones are larger"));
     }
+    let seat = matches.contains_id("dir").then(|| Seat::from(&sources)).transpose()?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::new)?;
-    runtime.block_on(async {
-        let client = ClientId::new(u128::from_le_bytes(process::random()));
-        let (transport, inbox) = Transport::start(Settings {
-            key: cluster.key.clone(),
-            own: Peer::Client(client),
-            listen: vec![],
-            replicas: cluster.replicas().map(|(id, place)| (id, place.to_owned())).collect(),
-            limits: transport::limits::Limits::default(),
-        })
-        .map_err(Failure::new)?;
-        let options = ClusterOptions {
-            cluster: cluster.key.cluster(),
-            epoch: Epoch::ZERO,
-            layout: Layout::first(cluster.quorums()),
-            client,
-            seed: u64::from_le_bytes(process::random()),
-            settings: ClientSettings::standard(),
-        };
-        let client = Cluster::over(transport.clone(), inbox, options);
-        let report = bench::run(client.clone(), plan).await?;
-        client.close().await;
-        transport.close().await;
-        print(&if matches.get_flag("json") { report.to_json() } else { report.draw() })?;
-        Ok(ExitCode::SUCCESS)
+    let report = runtime.block_on(async {
+        match seat {
+            None => from_outside(&cluster, plan).await,
+            Some(seat) => from_within(seat, &sources, plan).await,
+        }
+    })?;
+    runtime.shutdown_background();
+    print(&if matches.get_flag("json") { report.to_json() } else { report.draw() })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn transport(cluster: &settings::Cluster, client: ClientId) -> Result<(Transport, Inbox), Failure> {
+    Transport::start(Settings {
+        key: cluster.key.clone(),
+        own: Peer::Client(client),
+        listen: vec![],
+        replicas: cluster.replicas().map(|(id, place)| (id, place.to_owned())).collect(),
+        limits: transport::limits::Limits::default(),
     })
+    .map_err(Failure::new)
+}
+
+fn options(cluster: &settings::Cluster, client: ClientId) -> ClusterOptions {
+    ClusterOptions {
+        cluster: cluster.key.cluster(),
+        epoch: Epoch::ZERO,
+        layout: Layout::first(cluster.quorums()),
+        client,
+        seed: u64::from_le_bytes(process::random()),
+        settings: ClientSettings::standard(),
+    }
+}
+
+async fn from_outside(cluster: &settings::Cluster, plan: Plan) -> Result<Report, Failure> {
+    let id = ClientId::new(u128::from_le_bytes(process::random()));
+    let (transport, inbox) = transport(cluster, id)?;
+    let client = Cluster::over(transport.clone(), inbox, options(cluster, id));
+    let report = bench::run(client.clone(), plan).await?;
+    client.close().await;
+    transport.close().await;
+    Ok(report)
+}
+
+/// Runs a replica in this process, and the load beside it.
+async fn from_within(seat: Seat, sources: &Sources, plan: Plan) -> Result<Report, Failure> {
+    let listening = Listening { admin: None, ..Listening::from(sources, &seat)? };
+    let id = ClientId::new(u128::from_le_bytes(process::random()));
+    let (transport, inbox) = transport(&seat.cluster, id)?;
+    let options = options(&seat.cluster, id);
+    let (end, ends) = watch::channel(false);
+    let (tell, told) = oneshot::channel();
+    let replica = tokio::spawn(process::run(seat, listening, ends, move |shared| {
+        let _ = tell.send(Arc::clone(shared));
+    }));
+    let Ok(shared) = told.await else {
+        return Err(replica.await.map_err(Failure::new)?.err().unwrap_or_else(|| Failure::new("ended")));
+    };
+    while !shared.status().ready {
+        if replica.is_finished() {
+            return Err(replica.await.map_err(Failure::new)?.err().unwrap_or_else(|| Failure::new("ended")));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let client = NearLink::join(&shared, transport.clone(), inbox, options);
+    let report = bench::run(client.clone(), plan).await?;
+    client.close().await;
+    transport.close().await;
+    end.send_replace(true);
+    replica.await.map_err(Failure::new)??;
+    Ok(report)
 }

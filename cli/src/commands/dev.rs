@@ -101,7 +101,7 @@ async fn run_all(
     let mut replicas = JoinSet::new();
     for (seat, listening) in seats {
         let id = seat.replica;
-        let replica = process::run(seat, listening, ends.clone());
+        let replica = process::run(seat, listening, ends.clone(), |_| {});
         replicas.spawn(async move { (id, replica.await) });
     }
     let mut outcome = Ok(());

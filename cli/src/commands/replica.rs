@@ -26,7 +26,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::new)?;
     let ended = runtime.block_on(async {
         let stop = stop_upon_signal().map_err(Failure::new)?;
-        process::run(seat, listening, stop).await
+        process::run(seat, listening, stop, |_| {}).await
     });
     // What still blocks has nothing to add: whatever was promised is on the disk.
     runtime.shutdown_background();

@@ -14,7 +14,7 @@ use replica::storage::disk::RealDisk;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time;
-use transport::{Received, Transport};
+use transport::Received;
 
 use super::data::Upkeep;
 use super::{Shared, asked, random};
@@ -103,7 +103,7 @@ async fn open(
     config: &Config,
 ) -> Result<Driver, Failure> {
     let (disk, config) = (disk.clone(), config.clone());
-    let outbox = outbox(shared.transport.clone(), upkeep.client, Arc::clone(&upkeep.handle));
+    let outbox = outbox(Arc::clone(shared), upkeep.client, Arc::clone(&upkeep.handle));
     let receipts = shared.seat.cluster.key.receipt_key();
     let opened = spawn_blocking(move || {
         let catalog = Catalog::new(CatalogLimits::standard(), Layout::first(config.quorums), receipts);
@@ -115,14 +115,20 @@ async fn open(
     opened.await.map_err(Failure::new)?
 }
 
-/// Where the core's messages go: to the network, or to the client that lives in this process.
-fn outbox(transport: Transport, client: ClientId, data: Arc<OnceLock<DataHandle>>) -> Outbox {
-    Box::new(move |to: Peer, message: Message| {
-        if to != Peer::Client(client) {
-            transport.send(to, message);
-        } else if let Some(data) = data.get() {
-            data.deliver(message);
+/// Where the core's messages go: to the network, or to a client that lives in this process.
+fn outbox(shared: Arc<Shared>, upkeep: ClientId, data: Arc<OnceLock<DataHandle>>) -> Outbox {
+    Box::new(move |to: Peer, message: Message| match to {
+        Peer::Client(client) if client == upkeep => {
+            if let Some(data) = data.get() {
+                data.deliver(message);
+            }
         }
+        Peer::Client(client) => {
+            if let Some(message) = shared.tell_neighbour(client, message) {
+                shared.transport.send(to, message);
+            }
+        }
+        Peer::Replica(_) => shared.transport.send(to, message),
     })
 }
 

@@ -3,12 +3,14 @@
 //! in one.
 //!
 //! In reading order: what the parts share (`shared`), whether a blank disk may be taken for a new one
-//! (`founding`), the core (`core`), the data plane (`data`), and who asks from outside (`calls`).
+//! (`founding`), the core (`core`), the data plane (`data`), and who asks from outside (`calls`)
+//! and from the same process (`near`).
 
 mod calls;
 mod core;
 mod data;
 mod founding;
+mod near;
 mod shared;
 
 use std::net::SocketAddr;
@@ -27,6 +29,7 @@ use transport::{Settings, Transport};
 use crate::admin;
 use crate::commands::Failure;
 use crate::settings::{Listening, Seat};
+pub(crate) use near::NearLink;
 pub(crate) use shared::Shared;
 
 /// What the core is configured with: the same on every replica but for its number.
@@ -49,17 +52,20 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Runs a replica until `stop` becomes true, or until it cannot go on.
+/// Runs a replica until `stop` becomes true, or until it cannot go on. `begun` is told where clients in
+/// this process find it.
 pub(crate) async fn run(
     seat: Seat,
     listening: Listening,
     mut stop: watch::Receiver<bool>,
+    begun: impl FnOnce(&Arc<Shared>),
 ) -> Result<(), Failure> {
     let config = config_of(&seat);
     let (disk, past) = open_disk(&seat, &config).await?;
     let (transport, inbox) =
         Transport::start(transport_settings(&seat, listening.listen.clone())).map_err(Failure::new)?;
     let shared = Arc::new(Shared::new(seat, listening.reserve, transport.clone(), past));
+    begun(&shared);
 
     let mut tasks = JoinSet::new();
     if let Some(address) = listening.admin {

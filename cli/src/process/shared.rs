@@ -1,10 +1,12 @@
 //! What the parts of a running replica share.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use protocol::data::message::Past;
-use protocol::types::ReplicaId;
+use protocol::message::Message;
+use protocol::types::{ClientId, ReplicaId};
 use replica::data::DataHandle;
 use replica::driver::{DriverHandle, clock};
 use transport::Transport;
@@ -12,12 +14,17 @@ use transport::Transport;
 use crate::settings::{Reserve, Seat};
 use crate::status::{CoreStatus, DataStatus, DiskStatus, Health, ReplicaStatus};
 
+/// How a client in this process is told what the core says to it. Called on the core's thread: it must
+/// not wait.
+pub(crate) type Neighbour = Box<dyn Fn(Message) + Send + Sync>;
+
 pub(crate) struct Shared {
     pub(crate) seat: Seat,
     pub(crate) transport: Transport,
     pub(super) reserve: Reserve,
     began: Instant,
     stage: Mutex<Stage>,
+    neighbours: RwLock<BTreeMap<ClientId, Neighbour>>,
 }
 
 /// How far the replica has come.
@@ -33,7 +40,8 @@ struct Stage {
 impl Shared {
     pub(super) fn new(seat: Seat, reserve: Reserve, transport: Transport, past: Past) -> Shared {
         let stage = Mutex::new(Stage { past, waiting_for: vec![], core: None, data: None });
-        Shared { seat, transport, reserve, began: Instant::now(), stage }
+        let neighbours = RwLock::default();
+        Shared { seat, transport, reserve, began: Instant::now(), stage, neighbours }
     }
 
     /// A thread that panics ends the process: nobody who matters sees a poisoned lock.
@@ -55,6 +63,25 @@ impl Shared {
 
     pub(super) fn set_data(&self, data: Option<DataHandle>) {
         self.stage().data = data;
+    }
+
+    pub(super) fn add_neighbour(&self, client: ClientId, neighbour: Neighbour) {
+        self.neighbours.write().unwrap_or_else(PoisonError::into_inner).insert(client, neighbour);
+    }
+
+    pub(super) fn remove_neighbour(&self, client: ClientId) {
+        self.neighbours.write().unwrap_or_else(PoisonError::into_inner).remove(&client);
+    }
+
+    /// Gives the message back if this client is not in this process.
+    pub(super) fn tell_neighbour(&self, client: ClientId, message: Message) -> Option<Message> {
+        match self.neighbours.read().unwrap_or_else(PoisonError::into_inner).get(&client) {
+            Some(neighbour) => {
+                neighbour(message);
+                None
+            }
+            None => Some(message),
+        }
     }
 
     pub(super) fn past(&self) -> Past {

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use protocol::catalog::ChunkId;
@@ -18,6 +18,9 @@ use crate::storage::disk::Disk;
 
 /// Threads that hash and read. As many as it takes to keep a fast disk busy while one of them hashes.
 const CHECK_THREADS: usize = 2;
+
+/// How often the free space of the disk is looked at, at least.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What can be done side by side.
 pub(super) enum CheckTask {
@@ -246,11 +249,12 @@ struct Writer<D: Disk> {
 }
 
 impl<D: Disk> Writer<D> {
-    /// Whatever came while a group was being synced is the next group.
+    /// Whatever came while a group was being synced is the next group. Without work it looks around
+    /// all the same: others use the disk, too, and while it is thought to be full no work comes.
     fn run(mut self, queue: &Inbox<WriteTask>) {
         let mut tasks = Vec::new();
         self.look_around();
-        while queue.take(&mut tasks, None) {
+        while queue.take(&mut tasks, Some(Instant::now() + LOOK_INTERVAL)) {
             if let Err(error) = self.group(&mut tasks) {
                 queue.close();
                 return self.data.complete(Input::StorageFailed(error));

@@ -29,8 +29,10 @@ use crate::storage::chunks::OpenReport;
 /// How often the standing of the core is looked at, and the machines are told the time.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Until when an operation of upkeep may take effect. It can always be proposed again.
-const PROPOSAL_MICROS: u64 = 600_000_000;
+/// Until when an operation of upkeep may take effect. What it says stays true for as long as the disk
+/// does that it names, so it needs no end; and one taken from a clock that is behind would lie in the
+/// past, and nothing would ever be settled or collected.
+const NO_DEADLINE: Timestamp = Timestamp::new(u64::MAX);
 
 /// Whose job it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -294,8 +296,7 @@ impl DataThread {
                 (self.outlets.call_peer)(to, body, Box::new(answered));
             }
             UpkeepOutput::Propose { proposal, operation } => {
-                let deadline = Timestamp::new(clock::wall().get().saturating_add(PROPOSAL_MICROS));
-                match self.client.submit(clock::now(), operation.to_bytes(), deadline) {
+                match self.client.submit(clock::now(), operation.to_bytes(), NO_DEADLINE) {
                     Ok(ticket) => drop(self.proposals.insert(ticket, proposal)),
                     Err(_) => self.upkeep.on_proposed(clock::now(), proposal, None),
                 }

@@ -54,12 +54,12 @@ impl Chatter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::{Mode, Options};
+    use crate::options::{Mode, Options, Stack};
 
     /// Each message that follows from an entry or a heartbeat may be sent, and not all of them twice.
     #[test]
     fn what_calm_replicas_need_to_say_is_allowed_and_twice_as_much_is_not() {
-        let config = Options::draw(1, Mode::Calm).config;
+        let config = Options::draw(1, Mode::Calm, Stack::Core).config;
         assert_eq!(config.quorums.replica_count, 3);
         let (committed, seconds) = (1_000, 10);
         let heartbeats = seconds * 1_000 / config.timeouts.heartbeat_ms;

@@ -76,6 +76,9 @@ impl Workload {
 
     /// Asks the holders once more, which are other disks by now, and says what they say.
     pub(super) fn plan_more_copies(&mut self, operation: &Operation) {
+        if self.options.real_bodies {
+            return;
+        }
         self.incarnations = self.incarnations_heard;
         let mut operation = operation.clone();
         if let Operation::PutObject { body, .. } | Operation::PutPart { body, .. } = &mut operation
@@ -92,7 +95,7 @@ impl Workload {
 
     /// One of the replicas that owe has fetched what it owed.
     pub(super) fn plan_settling(&mut self, debts: &[Debt]) {
-        if debts.is_empty() || self.random.percent(40) {
+        if self.options.real_bodies || debts.is_empty() || self.random.percent(40) {
             return;
         }
         let debt = *self.random.pick(debts);
@@ -107,7 +110,7 @@ impl Workload {
         for Disk { node, incarnation } in disks {
             self.incarnations[node.index()] = *incarnation;
         }
-        if !disks.is_empty() && self.random.percent(50) {
+        if !self.options.real_bodies && !disks.is_empty() && self.random.percent(50) {
             let Disk { node, incarnation } = *self.random.pick(disks);
             self.plan(Action::Write { operation: Operation::Rebuilt { node, incarnation } });
         }

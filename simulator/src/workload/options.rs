@@ -139,6 +139,9 @@ pub struct WorkloadOptions {
     /// So many of a hundred operations name the bucket by its id too.
     pub exact_bucket_percent: u64,
     pub pause_micros_max: u64,
+    /// Bodies are stored for real, and replicas speak for themselves: whoever carries an operation out
+    /// stores what it brings and puts the receipts in.
+    pub real_bodies: bool,
     pub weights: Vec<(Kind, u64)>,
 }
 
@@ -164,8 +167,21 @@ impl WorkloadOptions {
             chunk_size: *random.pick(&[1, 4 << 10, 4 << 20]),
             exact_bucket_percent: *random.pick(&[0, 20]),
             pause_micros_max: *random.pick(&[10_000, 1_000_000, 5_000_000]),
+            real_bodies: false,
             weights,
         }
+    }
+
+    /// The same for clients that store what they say they store: bodies are many and mostly small, and
+    /// nobody speaks in a replica's name.
+    pub fn with_real_bodies(mut self, random: &mut Random) -> WorkloadOptions {
+        self.real_bodies = true;
+        self.chunk_size = *random.pick(&[300, 1_500, 5_000, 5_000, 20_000, 70_000]);
+        let in_a_name = |kind: &Kind| matches!(kind, Kind::Settle | Kind::Rebuilt | Kind::PutLate);
+        self.weights.retain(|(kind, _)| !in_a_name(kind) && !matches!(kind, Kind::PutChunked | Kind::Get));
+        self.weights.push((Kind::PutChunked, 12 * random.between(2, 8)));
+        self.weights.push((Kind::Get, 20 * random.between(1, 4)));
+        self
     }
 
     /// Everything, in proportion.
@@ -180,6 +196,7 @@ impl WorkloadOptions {
             chunk_size: 4 << 20,
             exact_bucket_percent: 20,
             pause_micros_max: 100_000,
+            real_bodies: false,
             weights: Kind::WEIGHTS.to_vec(),
         }
     }

@@ -46,6 +46,8 @@ impl World {
             Ok(Done::Superblock) => {
                 self.with_core(machine, boot, |core, out| core.on_superblock_written(out));
             }
+            Ok(Done::Checked(checked)) => self.checked(machine, boot, *checked),
+            Ok(Done::Chunks(written)) => self.chunks_written(machine, boot, written),
             Ok(Done::Group(done)) => {
                 self.with_core(machine, boot, |core, out| {
                     for (op, name) in done {

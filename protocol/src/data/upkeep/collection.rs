@@ -5,6 +5,7 @@
 
 use super::machine::{Asked, Begun, Upkeep};
 use super::{Mark, UpkeepOutput};
+use crate::canary::{Canary, planted};
 use crate::catalog::{Answer, ChunkId, Query, Verdict};
 use crate::types::Tick;
 
@@ -54,8 +55,11 @@ impl Upkeep {
             return self.rest(self.settings.retry_ms);
         }
         let judged = chunks.into_iter().zip(verdicts);
+        let may_go = |verdict: Verdict| {
+            verdict == Verdict::Dead || (verdict != Verdict::Referenced && planted(Canary::DeleteByIgnorance))
+        };
         let dead: Vec<ChunkId> =
-            judged.filter(|(_, verdict)| *verdict == Verdict::Dead).map(|(chunk, _)| chunk).collect();
+            judged.filter(|(_, verdict)| may_go(*verdict)).map(|(chunk, _)| chunk).collect();
         if dead.is_empty() {
             return self.rest(self.settings.collection_pause_ms);
         }

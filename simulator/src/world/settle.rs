@@ -1,0 +1,181 @@
+//! How a world ends: the troubles stop, everything becomes what it should be, and what has been is
+//! judged.
+
+use std::collections::BTreeSet;
+
+use protocol::catalog::Verdict;
+use protocol::types::Op;
+use protocol::vsr::StatusName;
+
+use super::{Failure, Happening, World};
+use crate::linearizability;
+use crate::options::Mode;
+use crate::plane::Plane;
+use crate::planted;
+
+/// After the troubles: so long may it take until everything is as it should be.
+const HEALING_MAX: u64 = 240_000_000;
+
+impl World {
+    /// Ends the troubles, waits until all is as it should be, and judges what has been.
+    pub fn settle(&mut self) -> Result<(), Failure> {
+        self.heal();
+        let deadline = self.now + HEALING_MAX;
+        while !self.is_settled() {
+            if self.now >= deadline {
+                let lacking = self.what_chunks_lack().unwrap_or_default();
+                return Err(self.fail(format!("not live: {}{lacking}", self.what_is_unsettled())));
+            }
+            self.run_until(self.now + 100_000)?;
+        }
+        self.judge()?;
+        self.last_power_cut();
+        if let Some(what) = self.failure.take() {
+            return Err(self.fail(what));
+        }
+        self.coverage.compared = self.oracles.compared;
+        self.coverage.virtual_micros = self.now;
+        Ok(())
+    }
+
+    fn judge(&mut self) -> Result<(), Failure> {
+        let config = self.options.config.clone();
+        let catalog = self.catalog();
+        planted::with(None, || self.oracles.replay(&config, catalog)).map_err(|what| self.fail(what))?;
+        let seen = linearizability::check(&self.clients.history).map_err(|what| self.fail(what))?;
+        self.coverage.seen(&seen);
+        let compared = self.oracles.compared;
+        if compared.entries == 0 || compared.replies == 0 {
+            return Err(self.fail("nothing was compared".into()));
+        }
+        Ok(())
+    }
+
+    /// The troubles end. In liveness mode only for a random core; the rest stays as broken as it is.
+    pub fn heal(&mut self) {
+        self.trace.note(self.now, None, "the troubles end");
+        let outside =
+            if self.options.mode == Mode::Liveness { self.choose_outside() } else { BTreeSet::new() };
+        self.network.calm();
+        self.network.mend_all();
+        self.release();
+        self.nemesis.end(&outside);
+        self.release();
+        for machine in 0..self.machines.len() {
+            if outside.contains(&machine) {
+                if self.machines[machine].is_up() {
+                    self.kill(machine);
+                }
+                continue;
+            }
+            self.machines[machine].paused_until = 0;
+            self.machines[machine].slowness = 1;
+            self.machines[machine].disk.set_capacity(u64::MAX);
+            if !self.machines[machine].is_up() {
+                self.schedule(1, Happening::Start { machine });
+            }
+        }
+        self.clients.calm();
+    }
+
+    /// Machines that the cluster can do without: never so many that what is left could not go on.
+    fn choose_outside(&mut self) -> BTreeSet<usize> {
+        let quorums = self.options.config.quorums;
+        let spare = quorums.replica_count - quorums.view_change;
+        let mut outside: BTreeSet<usize> = self.nemesis.afflicted().collect();
+        while outside.len() < spare {
+            outside.insert(self.random.index(self.machines.len()));
+        }
+        if outside.len() > spare { BTreeSet::new() } else { outside }
+    }
+
+    /// Every healed machine is normal, holds the whole log and has applied it, and no client waits.
+    fn is_settled(&mut self) -> bool {
+        if !self.what_is_unsettled().is_empty() || self.look_at_chunks > self.now {
+            return false;
+        }
+        // Every chunk is read, so not every time.
+        self.look_at_chunks = self.now + 500_000;
+        self.what_chunks_lack().is_none()
+    }
+
+    fn what_is_unsettled(&self) -> String {
+        let mut text = String::new();
+        let committed = Op::new(self.oracles.committed_count() as u64);
+        for (index, machine) in self.machines.iter().enumerate() {
+            if self.nemesis.keeps_down(index) {
+                continue;
+            }
+            match &machine.process {
+                None => text.push_str(&format!("replica {index} is down; ")),
+                Some(process) => {
+                    let core = &process.core;
+                    let whole = core.durable_through() == core.head().0 && core.applied() >= committed;
+                    if core.status() != StatusName::Normal || !whole || core.applied() != core.head().0 {
+                        text.push_str(&format!(
+                            "replica {index}: {:?} view {} log_view {} head {} commit {} applied {} durable {}; ",
+                            core.status(),
+                            core.view(),
+                            core.log_view(),
+                            core.head().0,
+                            core.commit(),
+                            core.applied(),
+                            core.durable_through(),
+                        ));
+                    }
+                }
+            }
+        }
+        if let Some(waiting) = self.clients.waiting() {
+            text.push_str(&waiting);
+        }
+        text
+    }
+
+    /// What the healed machines still lack, owe, or should have forgotten. None: nothing.
+    pub(super) fn what_chunks_lack(&self) -> Option<String> {
+        let chunks = self.oracles.chunks.as_ref()?;
+        let up = |machine: &usize| !self.nemesis.keeps_down(*machine);
+        let planes: Vec<(usize, &Plane)> = (0..self.machines.len())
+            .filter(up)
+            .filter_map(|machine| {
+                Some((machine, &**self.machines[machine].process.as_ref()?.plane.as_ref()?))
+            })
+            .collect();
+        for (machine, plane) in &planes {
+            if let Some(owed) = chunks.owed_by(self.machines[*machine].id) {
+                return Some(format!("replica {machine} owes {owed}; "));
+            }
+            let dead = plane.holdings().into_iter().find(|it| chunks.verdict(*it) == Verdict::Dead);
+            if let Some(dead) = dead {
+                return Some(format!("replica {machine} keeps {dead:?}, which is dead; "));
+            }
+        }
+        let layout = chunks.layout();
+        for named in chunks.referenced() {
+            for (index, root) in (0..).zip(&named.body.roots) {
+                let chunk = named.id.chunk(index);
+                for (machine, plane) in &planes {
+                    let owns = layout.owns(self.machines[*machine].id, chunk);
+                    if owns && !plane.has_sound(chunk, *root) {
+                        return Some(format!("replica {machine} lacks {chunk:?}; "));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The power goes everywhere, once more: what was called durable must be there afterwards.
+    pub(super) fn last_power_cut(&mut self) {
+        if self.oracles.chunks.is_none() {
+            return;
+        }
+        for machine in 0..self.machines.len() {
+            if !self.nemesis.keeps_down(machine) && self.machines[machine].is_up() {
+                self.kill(machine);
+                self.start(machine);
+            }
+        }
+    }
+}
