@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gateway::cluster::{CHUNK_SIZE, Cluster, ClusterError, ClusterOptions, Link, QuicLink};
+use gateway::cluster::{CHUNK_SIZE, Cluster, ClusterError, ClusterOptions, Link, QuicLink, Record};
 use protocol::catalog::{
     BucketRef, Conditions, Delete, Error, NewBody, Operation, PieceStart, Reply, Success,
 };
@@ -14,6 +14,7 @@ use protocol::data::placement::Layout;
 use protocol::quorums::Quorums;
 use protocol::types::{ClientId, Epoch, Op, Peer, ReplicaId};
 use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 use transport::{ClusterKey, Inbox, Settings, Transport};
 
 use super::Value;
@@ -172,27 +173,44 @@ impl<L: Link> Client<L> {
     }
 
     async fn try_get(&self, key: Key) -> Result<(Op, Option<(Value, u64)>), ClusterError> {
-        let record = match self.cluster.open(bucket(), name(key), PieceStart::Offset { offset: 0 }).await? {
-            Ok(record) => record,
-            Err(Error::NoSuchKey) => {
-                // Absence has a place in the log, too; only a query of its own says which.
-                return self.read_absence(key).await;
+        match self.open(key).await? {
+            Some(record) => {
+                let (op, version) = (record.op, record.object.summary.version);
+                Ok((op, Some((read_all(record).await?, version))))
             }
-            Err(other) => panic!("a get that nothing speaks against was answered with {other:?}"),
-        };
-        let (op, summary) = (record.op, record.object.summary.clone());
-        let value = Value::of_etag(summary.etag);
-        assert_eq!(summary.size, value.size, "the size of {value:?}");
-        let expected = value.bytes();
-        let mut reader = record.read(0..value.size, value.number)?;
-        let mut offset = 0;
-        while let Some(bytes) = reader.next().await? {
-            let end = offset + bytes.len();
-            assert!(expected.get(offset..end) == Some(&bytes[..]), "{value:?} has other bytes at {offset}");
-            offset = end;
+            // Absence has a place in the log, too; only a query of its own says which.
+            None => self.read_absence(key).await,
         }
-        assert_eq!(offset, expected.len(), "{value:?} ends too early");
-        Ok((op, Some((value, summary.version))))
+    }
+
+    /// What is known of an object, before its bytes are asked for. None if there is none.
+    async fn open(&self, key: Key) -> Result<Option<Record<L>>, ClusterError> {
+        match self.cluster.open(bucket(), name(key), PieceStart::Offset { offset: 0 }).await? {
+            Ok(record) => Ok(Some(record)),
+            Err(Error::NoSuchKey) => Ok(None),
+            Err(other) => panic!("a get that nothing speaks against was answered with {other:?}"),
+        }
+    }
+
+    /// Begins to read these objects, then does `between`, and then asks for their bytes, of all at once.
+    /// Whatever has not come within `patience` is given up: the number of objects that came.
+    pub(crate) async fn get_around(
+        &self,
+        keys: impl Iterator<Item = Key>,
+        between: impl FnOnce(),
+        patience: Duration,
+    ) -> usize {
+        let mut records = Vec::new();
+        for key in keys {
+            records.push(self.open(key).await.unwrap().expect("it was put"));
+        }
+        tokio::task::block_in_place(between);
+        let mut reads = JoinSet::new();
+        for record in records {
+            reads.spawn(tokio::time::timeout(patience, read_all(record)));
+        }
+        let came = reads.join_all().await;
+        came.into_iter().filter(|read| matches!(read, Ok(Ok(_)))).count()
     }
 
     async fn read_absence(&self, key: Key) -> Result<(Op, Option<(Value, u64)>), ClusterError> {
@@ -235,6 +253,22 @@ pub(crate) fn transport(
         limits: transport::limits::Limits::default(),
     })
     .unwrap()
+}
+
+/// Every byte, compared with what it must be.
+async fn read_all<L: Link>(record: Record<L>) -> Result<Value, ClusterError> {
+    let value = Value::of_etag(record.object.summary.etag);
+    assert_eq!(record.object.summary.size, value.size, "the size of {value:?}");
+    let expected = value.bytes();
+    let mut reader = record.read(0..value.size, value.number)?;
+    let mut offset = 0;
+    while let Some(bytes) = reader.next().await? {
+        let end = offset + bytes.len();
+        assert!(expected.get(offset..end) == Some(&bytes[..]), "{value:?} has other bytes at {offset}");
+        offset = end;
+    }
+    assert_eq!(offset, expected.len(), "{value:?} ends too early");
+    Ok(value)
 }
 
 fn bucket() -> BucketRef {
