@@ -21,6 +21,9 @@ struct State<T> {
     bytes: usize,
     refused: u64,
     closed: bool,
+    /// Whether somebody waits: waking is a system call, and most of what arrives finds the thread at
+    /// work.
+    awaited: bool,
 }
 
 impl<T> Inbox<T> {
@@ -31,6 +34,7 @@ impl<T> Inbox<T> {
             bytes: 0,
             refused: 0,
             closed: false,
+            awaited: false,
         };
         Inbox { state: Mutex::new(state), arrived: Condvar::new(), messages_max, bytes_max }
     }
@@ -50,6 +54,14 @@ impl<T> Inbox<T> {
         let mut state = self.lock();
         if !state.closed {
             state.completions.push_back(what);
+            self.wake(state);
+        }
+    }
+
+    /// After something was put in. Whoever waits does not wait for the lock as well.
+    fn wake(&self, mut state: MutexGuard<'_, State<T>>) {
+        if std::mem::take(&mut state.awaited) {
+            drop(state);
             self.arrived.notify_one();
         }
     }
@@ -69,7 +81,7 @@ impl<T> Inbox<T> {
         }
         state.bytes += bytes;
         state.messages.push_back((what, bytes));
-        self.arrived.notify_one();
+        self.wake(state);
         Ok(())
     }
 
@@ -79,17 +91,22 @@ impl<T> Inbox<T> {
         let mut state = self.lock();
         while state.completions.is_empty() && state.messages.is_empty() && !state.closed {
             match deadline {
-                None => state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => {
+                    state.awaited = true;
+                    state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
                 Some(deadline) => {
                     let patience = deadline.saturating_duration_since(Instant::now());
                     if patience == Duration::ZERO {
                         return true;
                     }
+                    state.awaited = true;
                     let waited = self.arrived.wait_timeout(state, patience);
                     state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }
             }
         }
+        state.awaited = false;
         let drained = !state.completions.is_empty() || !state.messages.is_empty();
         state.bytes = 0;
         out.extend(state.completions.drain(..));

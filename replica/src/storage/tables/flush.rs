@@ -1,6 +1,5 @@
 //! A frozen overlay becomes durable: one sorted transaction, on whatever thread runs it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -65,11 +64,16 @@ impl FlushJob {
     }
 }
 
-/// Writes the rows in key order, keeping the sums of their ranges; then lets ranges begin and end
-/// where rows that begin ranges have come and gone.
+/// Writes the rows in key order, keeping the sums of their ranges.
+///
+/// Ranges begin before the rows that begin them are there, so that only the rows of the checkpoint
+/// before are read and summed for it, each at most once: the new ones then count where they belong.
 fn write_rows(changes: &Overlay, rows: &mut Rows<'_>, ranges: &mut Ranges) -> Result<(), StorageError> {
-    let mut begun = BTreeSet::new();
-    let mut ended = BTreeSet::new();
+    let begun = changes.iter().filter(|(key, value)| value.is_some() && begins_range(key.as_ref()));
+    // From the last to the first: what one of them has summed, none before it sums again.
+    begun.rev().try_for_each(|(start, _)| ranges.split_at(start.as_ref(), rows))?;
+
+    let mut ended = Vec::new();
     let (mut start, mut end) = ranges.around(&[]);
     let mut range = ranges.get(&start);
     for (key, value) in changes {
@@ -86,17 +90,13 @@ fn write_rows(changes: &Overlay, rows: &mut Rows<'_>, ranges: &mut Ranges) -> Re
         if let Some(old) = &old {
             range.remove_row(key, old.value());
         }
-        if let Some(value) = value {
-            range.add_row(key, value);
-        }
-        match (old, value) {
-            (None, Some(_)) if begins_range(key) => drop(begun.insert(key)),
-            (Some(_), None) if begins_range(key) => drop(ended.insert(key)),
-            _ => {}
+        match value {
+            Some(value) => range.add_row(key, value),
+            None if old.is_some() && begins_range(key) => ended.push(key),
+            None => {}
         }
     }
     ranges.set(&start, range);
     ended.into_iter().for_each(|start| ranges.merge_at(start));
-    // From the last to the first, so that each row is summed at most once.
-    begun.into_iter().rev().try_for_each(|start| ranges.split_at(start, rows))
+    Ok(())
 }

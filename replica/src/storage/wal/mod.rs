@@ -405,7 +405,8 @@ impl<D: Disk> Wal<D> {
     fn write_run(&mut self, run: &Run) -> io::Result<()> {
         let address = self.address(run.segment);
         let segment = self.segments.get_mut(&run.segment).expect("runs lie in known segments");
-        let mut bytes = Vec::new();
+        let size = usize::try_from(run.end() - run.offset).expect("a run fits in memory");
+        let mut bytes = Vec::with_capacity(size);
         for (index, entry) in run.entries.iter().enumerate() {
             let first = index / STUB_ENTRIES_MAX * STUB_ENTRIES_MAX;
             let count = (run.entries.len() - first).min(STUB_ENTRIES_MAX);
