@@ -205,6 +205,7 @@ impl Clients {
         }
         let (calm, one) = (self.calm, &mut self.all[index]);
         if let Some(transfers) = &mut one.transfers {
+            transfers.learn(one.machine.newest_op());
             transfers.step(now, calm, &self.contents);
         }
         self.drain(index, now, coverage).0
@@ -455,6 +456,7 @@ impl Clients {
         }
         let one = &mut self.all[index];
         if let Some(transfers) = &mut one.transfers {
+            transfers.learn(one.machine.newest_op());
             let (oldest_live_upload, oldest_read) = transfers.watermarks();
             one.machine.set_watermarks(oldest_live_upload, oldest_read);
             sends.frames = transfers.take_frames();
@@ -479,9 +481,6 @@ impl Clients {
         }
         let Some(call) = one.calls.remove(&ticket) else { return Ok(()) };
         self.told = self.told.max(op);
-        if let Some(transfers) = &mut one.transfers {
-            transfers.learn(op);
-        }
         let outcome = match &call.action {
             Action::Write { .. } if op <= call.floor => {
                 return Err(format!("a write that began after op {} took effect at op {op}", call.floor));

@@ -47,6 +47,7 @@ pub const UPKEEP: UpkeepSettings = UpkeepSettings {
     scrub_period_ms: 8_000,
     scrub_bytes_per_second_min: 64 << 10,
     collection_interval_ms: 1_200,
+    collection_interval_full_ms: 400,
     chores_interval_ms: 500,
     ..UpkeepSettings::standard()
 };
@@ -211,6 +212,8 @@ impl Plane {
         if self.upkeep.next_tick().is_some_and(|tick| tick <= now) {
             self.upkeep.on_tick(now);
         }
+        // It reads nothing in its session and uploads nothing.
+        self.client.set_watermarks(0, self.client.newest_op());
         if self.client.next_tick().is_some_and(|tick| tick <= now) {
             self.client.on_tick(now);
         }

@@ -122,13 +122,12 @@ impl Plane {
         Ok(Checked::Report(owner, job, report))
     }
 
-    /// All tasks in order, then one sync for what was stored.
+    /// All tasks in order, with a sync for what was stored before anything is set aside or deleted.
     pub fn write(&mut self, tasks: Vec<WriteTask>) -> io::Result<Written> {
-        let mut reports = Vec::new();
+        let mut written = Written { reports: Vec::new(), durable: Vec::new() };
         let mut stored = Vec::new();
-        let mut durable = Vec::new();
         for task in tasks {
-            match task {
+            let (owner, job) = match task {
                 WriteTask::Store { owner, job, chunk, root, verified } => {
                     let outcome = match self.store.append(&verified) {
                         Ok(()) => Ok(()),
@@ -136,30 +135,44 @@ impl Plane {
                         Err(AppendError::Conflict(_)) => Err(StoreFault::Conflict),
                         Err(AppendError::Io(error)) => return Err(error),
                     };
-                    durable.extend(outcome.is_ok().then_some((chunk, root)));
+                    written.durable.extend(outcome.is_ok().then_some((chunk, root)));
                     stored.push((owner, job, Report::Stored(outcome)));
+                    continue;
                 }
                 WriteTask::Quarantine { owner, job, chunk, root } => {
+                    self.commit(&mut stored, &mut written)?;
                     if let Some(copy) = unsound(&self.reader, chunk, root)? {
                         self.store.quarantine(copy)?;
                     }
-                    reports.push((owner, job, Report::Done));
+                    (owner, job)
                 }
                 WriteTask::Discard { owner, job, chunk } => {
+                    self.commit(&mut stored, &mut written)?;
                     self.store.delete_quarantined(&[chunk])?;
-                    reports.push((owner, job, Report::Done));
+                    (owner, job)
                 }
                 WriteTask::Delete { owner, job, chunks } => {
+                    self.commit(&mut stored, &mut written)?;
                     self.store.delete(&chunks)?;
-                    reports.push((owner, job, Report::Done));
+                    (owner, job)
                 }
-            }
+            };
+            written.reports.push((owner, job, Report::Done));
         }
+        self.commit(&mut stored, &mut written)?;
+        Ok(written)
+    }
+
+    fn commit(
+        &mut self,
+        stored: &mut Vec<(Owner, DataJob, Report)>,
+        written: &mut Written,
+    ) -> io::Result<()> {
         if !stored.is_empty() {
             self.store.commit_group()?;
-            reports.extend(stored);
+            written.reports.append(stored);
         }
-        Ok(Written { reports, durable })
+        Ok(())
     }
 
     /// Whether a whole, sound copy with this root is on the medium. A look from outside: nobody
