@@ -117,12 +117,14 @@ async fn open(
 
 /// Where the core's messages go: to the network, or to the client that lives in this process.
 fn outbox(transport: Transport, client: ClientId, data: Arc<OnceLock<DataHandle>>) -> Outbox {
-    Box::new(move |to: Peer, message: Message| {
-        if to != Peer::Client(client) {
-            transport.send(to, message);
-        } else if let Some(data) = data.get() {
-            data.deliver(message);
+    Box::new(move |messages: &mut Vec<(Peer, Message)>| {
+        let own = |(to, _): &mut (Peer, Message)| *to == Peer::Client(client);
+        for (_, message) in messages.extract_if(.., own) {
+            if let Some(data) = data.get() {
+                data.deliver(message);
+            }
         }
+        transport.send_batch(messages.drain(..));
     })
 }
 
