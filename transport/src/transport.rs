@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use protocol::data::message::DataBody;
-use protocol::message::Message;
+use protocol::message::{Class, Message};
 use protocol::types::{ClientId, ClusterId, Peer, ReplicaId};
 use quinn::Endpoint;
 use tokio::sync::mpsc;
@@ -100,11 +100,20 @@ impl Shared {
         }
     }
 
-    fn send(&self, to: Peer, message: &Arc<Outgoing>) {
-        match self.outbox(to) {
-            Some(outbox) => outbox.push(message),
-            None => self.messages_unroutable.add(1),
+    fn send(&self, messages: impl IntoIterator<Item = (Peer, Arc<Outgoing>)>) {
+        let mut filled: Vec<(Arc<Outbox>, Class)> = Vec::new();
+        for (to, message) in messages {
+            let Some(outbox) = self.outbox(to) else {
+                self.messages_unroutable.add(1);
+                continue;
+            };
+            outbox.push(&message);
+            let class = message.class();
+            if !filled.iter().any(|(other, of)| Arc::ptr_eq(other, &outbox) && *of == class) {
+                filled.push((outbox, class));
+            }
         }
+        filled.into_iter().for_each(|(outbox, class)| outbox.wake(class));
     }
 
     pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
@@ -181,13 +190,18 @@ impl Transport {
 
     /// Queues a message. Returns at once, from any thread; the message may get lost.
     pub fn send(&self, to: Peer, message: Message) {
-        self.shared.send(to, &Outgoing::new(message));
+        self.send_batch([(to, message)]);
+    }
+
+    /// Queues messages that are to leave together: few datagrams, and one awakening for each peer.
+    pub fn send_batch(&self, messages: impl IntoIterator<Item = (Peer, Message)>) {
+        self.shared.send(messages.into_iter().map(|(to, message)| (to, Outgoing::new(message))));
     }
 
     /// The same message to several peers: encoded once.
     pub fn send_to_all(&self, to: impl IntoIterator<Item = Peer>, message: Message) {
         let message = Outgoing::new(message);
-        to.into_iter().for_each(|peer| self.shared.send(peer, &message));
+        self.shared.send(to.into_iter().map(|peer| (peer, Arc::clone(&message))));
     }
 
     /// Asks a replica for something of the data plane. How long to wait is the caller's decision:

@@ -115,20 +115,20 @@ async fn open(
     opened.await.map_err(Failure::new)?
 }
 
-/// Where the core's messages go: to the network, or to a client that lives in this process.
+/// Where the core's messages go: to the network, or to clients that live in this process.
 fn outbox(shared: Arc<Shared>, upkeep: ClientId, data: Arc<OnceLock<DataHandle>>) -> Outbox {
-    Box::new(move |to: Peer, message: Message| match to {
-        Peer::Client(client) if client == upkeep => {
-            if let Some(data) = data.get() {
-                data.deliver(message);
+    Box::new(move |messages: &mut Vec<(Peer, Message)>| {
+        let far = messages.drain(..).filter_map(|(to, message)| match to {
+            Peer::Client(client) if client == upkeep => {
+                if let Some(data) = data.get() {
+                    data.deliver(message);
+                }
+                None
             }
-        }
-        Peer::Client(client) => {
-            if let Some(message) = shared.tell_neighbour(client, message) {
-                shared.transport.send(to, message);
-            }
-        }
-        Peer::Replica(_) => shared.transport.send(to, message),
+            Peer::Client(client) => shared.tell_neighbour(client, message).map(|message| (to, message)),
+            Peer::Replica(_) => Some((to, message)),
+        });
+        shared.transport.send_batch(far);
     })
 }
 

@@ -11,7 +11,7 @@ use protocol::entry::Entry;
 use protocol::machine::Invalid;
 use protocol::message::Message;
 use protocol::tables::ReplicaTables;
-use protocol::types::{Checksum, Incarnation, Op, REPLICAS_MAX, ReplicaId};
+use protocol::types::{Checksum, Incarnation, Op, Peer, REPLICAS_MAX, ReplicaId};
 use protocol::vsr::{Effect, Event, Halt};
 
 use super::Outbox;
@@ -25,6 +25,10 @@ use crate::storage::tables::Flushed;
 
 /// How often the core is told the time.
 const TICK: Duration = Duration::from_millis(10);
+
+/// Messages that leave together: each batch costs the peers an awakening and a packet or two, but the
+/// first must not wait long for the last.
+const OUTGOING_MAX: usize = 64;
 
 /// How often the core's figures are left for others to see.
 const PUBLISH_EVERY: Duration = Duration::from_millis(50);
@@ -90,6 +94,8 @@ pub(super) struct CoreThread<D: Disk> {
     pub(super) inbox: Arc<Inbox<Input>>,
     pub(super) queues: Queues<D>,
     pub(super) outbox: Outbox,
+    /// What leaves when the inputs at hand have been dealt with.
+    pub(super) outgoing: Vec<(Peer, Message)>,
     pub(super) vitals: Arc<Vitals>,
     pub(super) events: BTreeMap<Event, u64>,
 }
@@ -118,6 +124,7 @@ impl<D: Disk> CoreThread<D> {
                 self.core.on_tick(clock::now(), clock::wall(), &mut effects);
                 ended = self.perform(&mut effects);
             }
+            self.post();
             if now >= publish_at {
                 publish_at = now + PUBLISH_EVERY;
                 self.publish();
@@ -179,7 +186,7 @@ impl<D: Disk> CoreThread<D> {
     fn perform(&mut self, effects: &mut Vec<Effect>) -> Option<Ended> {
         for effect in effects.drain(..) {
             match effect {
-                Effect::Send { to, message } => (self.outbox)(to, message),
+                Effect::Send { to, message } => self.outgoing.push((to, message)),
                 Effect::Append { entry } => self.queues.wal.complete(WalTask::Append(entry)),
                 Effect::WriteSuperblock(superblock) => self.queues.superblock.complete(superblock),
                 Effect::ReadEntry { op, name } => self.queues.wal.complete(WalTask::Read { op, name }),
@@ -194,7 +201,16 @@ impl<D: Disk> CoreThread<D> {
                 Effect::Event(event) => self.note(event),
             }
         }
+        if self.outgoing.len() >= OUTGOING_MAX {
+            self.post();
+        }
         None
+    }
+
+    fn post(&mut self) {
+        if !self.outgoing.is_empty() {
+            (self.outbox)(&mut self.outgoing);
+        }
     }
 
     fn note(&mut self, event: Event) {

@@ -39,8 +39,8 @@ use crate::storage::disk::Disk;
 use core_thread::{CoreThread, Input};
 use storage::Queues;
 
-/// Where the core's messages go. Called on the core's thread: it must not wait.
-pub type Outbox = Box<dyn Fn(Peer, Message) + Send>;
+/// Where the core's messages go: takes all of them. Called on the core's thread: it must not wait.
+pub type Outbox = Box<dyn Fn(&mut Vec<(Peer, Message)>) + Send>;
 
 /// Messages that wait for the core, and their bytes. Twice what a whole pipeline of full batches and
 /// its acknowledgements take.
@@ -73,6 +73,7 @@ impl Driver {
             inbox: inbox.clone(),
             queues,
             outbox,
+            outgoing: Vec::new(),
             vitals: vitals.clone(),
             events: BTreeMap::new(),
         };

@@ -97,7 +97,10 @@ impl Cluster {
         let seed = u64::from(replica.get());
         let open = open(&self.disk(replica), &self.config(replica), catalog, options, seed).unwrap();
         let switch = self.switch.clone();
-        let driver = Driver::start(open, Box::new(move |to, message| switch.send(to, message))).unwrap();
+        let post = move |messages: &mut Vec<(Peer, Message)>| {
+            messages.drain(..).for_each(|(to, message)| switch.send(to, message));
+        };
+        let driver = Driver::start(open, Box::new(post)).unwrap();
         self.switch.replicas.lock().unwrap().insert(replica, driver.handle());
         self.running.insert(replica, driver);
     }

@@ -25,6 +25,10 @@ impl Outgoing {
         Arc::new(Outgoing { class: message.body.class(), size, message, frame: OnceLock::new() })
     }
 
+    pub(crate) fn class(&self) -> Class {
+        self.class
+    }
+
     pub(crate) fn frame(&self) -> Bytes {
         self.frame.get_or_init(|| self.message.encode()).clone()
     }
@@ -62,6 +66,8 @@ impl Outbox {
         Arc::new(Outbox { tally, queues: CLASSES.map(queue) })
     }
 
+    /// Whoever writes the messages is not told yet: see `wake`.
+    ///
     /// When there is no room: a newer control message says more than an older one, so the oldest go.
     /// Of the log and of what is bulk, the older is what the peer needs first, so the new one goes.
     pub(crate) fn push(&self, message: &Arc<Outgoing>) {
@@ -82,8 +88,12 @@ impl Outbox {
             waiting.messages.push_back(Arc::clone(message));
         }
         drop(waiting);
-        queue.filled.notify_one();
         self.tally.dropped.add(class, dropped);
+    }
+
+    /// After something was pushed: once for all that is sent together, so that it leaves together.
+    pub(crate) fn wake(&self, class: Class) {
+        self.queues[class as usize].filled.notify_one();
     }
 
     /// Waits for messages of the class, and takes those that are there, in their order, about

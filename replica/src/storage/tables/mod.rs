@@ -70,7 +70,7 @@ pub struct TablesOptions {
 
 impl TablesOptions {
     pub const fn standard() -> TablesOptions {
-        TablesOptions { cache_bytes: 256 << 20, verify: true }
+        TablesOptions { cache_bytes: 64 << 20, verify: true }
     }
 }
 
