@@ -30,7 +30,7 @@ impl SettingsFile {
 
     pub(super) fn parse(path: &Path, text: &str) -> Result<SettingsFile, SettingError> {
         let refuse = |what: String| SettingError::File { path: path.to_owned(), what };
-        let table: Table = text.parse().map_err(|error| refuse(format!("{error}").trim_end().to_owned()))?;
+        let table: Table = text.parse().map_err(|error| refuse(what_is_wrong(text, &error)))?;
         let mut values = BTreeMap::new();
         for (name, value) in table {
             if name == "config" || !ALL.iter().any(|setting| setting.name == name) {
@@ -50,6 +50,17 @@ impl SettingsFile {
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
     }
+}
+
+/// Without the line itself, which `toml` would show: a key that stands there by mistake must not get
+/// into a log.
+fn what_is_wrong(text: &str, error: &toml::de::Error) -> String {
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return error.message().to_owned();
+    };
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|letter| *letter != '\n').count() + 1;
+    format!("line {line}, column {column}: {}", error.message())
 }
 
 /// A list is a text with commas, as it is on the command line.

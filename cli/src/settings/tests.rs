@@ -100,9 +100,36 @@ fn a_file_with_anything_unknown_is_refused() {
         parse("admin = false"),
         "f: admin: a text, a number or a list of texts is expected, not a boolean"
     );
-    assert!(parse("peers = [").starts_with("f: TOML parse error at line 1"), "{}", parse("peers = ["));
+    assert!(parse("\npeers = [").starts_with("f: line 2, column "), "{}", parse("\npeers = ["));
     let missing = sources(&[("config", "/nowhere/viewstone.toml")], &[]).unwrap_err().to_string();
     assert!(missing.starts_with("/nowhere/viewstone.toml: No such file"), "{missing}");
+}
+
+/// The message of a parser shows the line that it does not understand. Somebody who puts the key into
+/// the file, and forgets a quote, would find it in the log of the service manager.
+#[test]
+fn what_is_wrong_with_a_file_is_told_without_the_line_itself() {
+    for text in [
+        "replica = 1\ncluster-key = \"vsk1-5ec2e7\nlog-level = 'info'",
+        "replica = 1\ncluster-key = vsk1-5ec2e7",
+        "replica = 1\ncluster-key: vsk1-5ec2e7",
+        "replica = 1\nvsk1-5ec2e7",
+        "replica = 1\ncluster-key = 'vsk1-5ec2e7' 'vsk1-5ec2e7'",
+        "replica = 1\nvsk1-5ec2e7 = 1\nvsk1-5ec2e7 = 1",
+    ] {
+        let error = SettingsFile::parse(Path::new("f"), text).unwrap_err();
+        for told in [error.to_string(), format!("{error:?}")] {
+            assert!(!told.contains("5ec2e7"), "{told}");
+        }
+        assert!(error.to_string().starts_with("f: line "), "{error}");
+    }
+}
+
+#[test]
+fn settings_that_are_printed_for_a_programmer_do_not_tell_the_key() {
+    let sources = sources(&[("dir", "d")], &[(table::CLUSTER_KEY_VARIABLE, "vsk1-5ec2e7")]).unwrap();
+    let printed = format!("{sources:?}");
+    assert!(printed.contains(table::CLUSTER_KEY_VARIABLE) && !printed.contains("5ec2e7"), "{printed}");
 }
 
 #[test]
