@@ -1,5 +1,6 @@
 //! Whole clusters of real processes, from their first start to a lost disk.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::harness::Cluster;
@@ -116,6 +117,31 @@ fn a_replica_whose_disk_is_gone_is_not_started_as_new_and_comes_back_with_replac
     let document = cluster.document(lost).unwrap();
     assert!(document["core"]["incarnation"].as_u64() > Some(0), "{document}");
     cluster.wait("a healthy cluster", || (cluster.status(&[]).0 == Some(0)).then_some(()));
+}
+
+/// Power came back and the data was not mounted yet. The replicas agreed that all of them were blank,
+/// founded a cluster of the same name, and met their old disks at the next start.
+#[test]
+fn a_cluster_whose_data_is_not_mounted_is_not_founded_again() {
+    let mut cluster = Cluster::of(3, "unmounted");
+    cluster.start_all();
+    cluster.wait_until_ready();
+    let aside = |path: &Path| path.with_extension("aside");
+    for id in 0..3 {
+        cluster.kill(id);
+        std::fs::rename(cluster.data(id), aside(&cluster.data(id))).unwrap();
+    }
+    cluster.start_all();
+    for id in 0..3 {
+        let (code, log) = cluster.wait_for_end(id);
+        assert_eq!(code, Some(1), "{log}");
+        assert!(log.contains("--new-cluster") && log.contains("viewstone replace-disk"), "{log}");
+        cluster.wipe(id);
+        std::fs::rename(aside(&cluster.data(id)), cluster.data(id)).unwrap();
+    }
+    cluster.start_all();
+    cluster.wait_until_ready();
+    assert_eq!(cluster.document(0).unwrap()["core"]["boot_count"], 2);
 }
 
 /// Rot in what can be fetched again costs neither the process nor its place in the cluster.

@@ -71,7 +71,14 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         let stop = stop_upon_signal().map_err(Failure::new)?;
         let cluster = Cluster { peers, key };
         let seats = (0..replicas).map(|id| {
-            let listening = Listening { listen: vec![address(id)], admin: None, reserve: Reserve::STANDARD };
+            // All replicas live in one directory, beside the key: what is lost is lost with the key that
+            // would tell, and a cluster whose key is gone is a new one in any case.
+            let listening = Listening {
+                listen: vec![address(id)],
+                admin: None,
+                reserve: Reserve::STANDARD,
+                new_cluster: true,
+            };
             let dir = dir.join(format!("replica-{id}"));
             (Seat { dir, replica: ReplicaId::new(id), cluster: cluster.clone() }, listening)
         });

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::sources::SettingError;
-use super::table::ALL;
+use super::table::{ALL, Setting};
 
 /// A file is read whole; a larger one is not a file of settings.
 const SIZE_MAX: u64 = 1 << 20;
@@ -33,14 +33,12 @@ impl SettingsFile {
         let table: Table = text.parse().map_err(|error| refuse(what_is_wrong(text, &error)))?;
         let mut values = BTreeMap::new();
         for (name, value) in table {
-            if name == "config" || !ALL.iter().any(|setting| setting.name == name) {
-                return Err(refuse(unknown(&name)));
-            }
-            let text = text_of(&value).ok_or_else(|| {
-                refuse(format!(
-                    "{name}: a text, a number or a list of texts is expected, not a {}",
-                    value.type_str()
-                ))
+            let setting = ALL.iter().find(|setting| setting.name == name && name != "config");
+            let setting = setting.ok_or_else(|| refuse(unknown(&name)))?;
+            let text = text_of(setting, &value).ok_or_else(|| {
+                let expected =
+                    if setting.is_switch() { "true or false" } else { "a text, a number or a list of texts" };
+                refuse(format!("{name}: {expected} is expected, not a {}", value.type_str()))
             })?;
             values.insert(name, text);
         }
@@ -64,7 +62,10 @@ fn what_is_wrong(text: &str, error: &toml::de::Error) -> String {
 }
 
 /// A list is a text with commas, as it is on the command line.
-fn text_of(value: &Value) -> Option<String> {
+fn text_of(setting: &Setting, value: &Value) -> Option<String> {
+    if setting.is_switch() {
+        return value.as_bool().map(|value| value.to_string());
+    }
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Integer(number) => Some(number.to_string()),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use transport::ClusterKey;
 
 use super::file::SettingsFile;
-use super::table::{ADMIN, ALL, CLUSTER_KEY_FILE, LISTEN, LOG_LEVEL, PEERS, REPLICA, RESERVE};
+use super::table::{ADMIN, ALL, CLUSTER_KEY_FILE, LISTEN, LOG_LEVEL, NEW_CLUSTER, PEERS, REPLICA, RESERVE};
 use super::values;
 use super::*;
 
@@ -83,6 +83,37 @@ fn an_error_names_the_setting_and_where_it_came_from() {
         wrong(sources(&[], &[])),
         "listen is missing: give --listen, VIEWSTONE_LISTEN, or listen in the file of --config"
     );
+}
+
+#[test]
+fn a_switch_is_true_or_false_in_each_place_and_false_if_nobody_says() {
+    let place = Place::new("switch");
+    let parsed = |text: &str| {
+        let words = text.split_whitespace();
+        clap::Command::new("it").arg(NEW_CLUSTER.argument()).try_get_matches_from(words)
+    };
+    for (words, value) in [("it", None), ("it --new-cluster", Some("true"))] {
+        let matches = parsed(words).unwrap();
+        assert_eq!(matches.get_one::<String>("new-cluster").map(String::as_str), value, "{words}");
+    }
+    assert!(parsed("it --new-cluster false").is_err(), "that would be an argument of its own");
+    let matches = parsed("it --new-cluster=false").unwrap();
+    assert_eq!(matches.get_one::<String>("new-cluster").unwrap(), "false");
+
+    let switch =
+        |flags: &[_], environment: &[_]| sources(flags, environment)?.optional(&NEW_CLUSTER, values::switch);
+    let file = place.file("new-cluster = true");
+    let (config, variable) = (("config", file.as_str()), ("VIEWSTONE_NEW_CLUSTER", "false"));
+    assert_eq!(switch(&[], &[]).unwrap(), None);
+    assert_eq!(switch(&[config], &[]).unwrap(), Some(true));
+    assert_eq!(switch(&[config], &[variable]).unwrap(), Some(false));
+    assert_eq!(switch(&[config, ("new-cluster", "true")], &[variable]).unwrap(), Some(true));
+    assert_eq!(
+        switch(&[("new-cluster", "perhaps")], &[]).unwrap_err().to_string(),
+        "new-cluster, from --new-cluster: \"perhaps\" is neither true nor false"
+    );
+    let wrong = SettingsFile::parse(Path::new("f"), "new-cluster = 'yes'").unwrap_err().to_string();
+    assert_eq!(wrong, "f: new-cluster: true or false is expected, not a string");
 }
 
 #[test]
