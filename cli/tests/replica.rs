@@ -211,6 +211,23 @@ fn one_replica_is_a_cluster_and_keeps_its_directory_to_itself() {
     assert!(began.elapsed() < Duration::from_secs(10), "there is nobody to hand over to");
 }
 
+/// Hundreds of segments are open at once, and a system that allows 1024 files at first would run out.
+#[test]
+fn a_replica_may_open_as_many_files_as_the_system_allows_it_at_most() {
+    let mut cluster = Cluster::of(1, "files");
+    cluster.launch_by(&["sh", "-c", "ulimit -S -n 256 && exec \"$0\" \"$@\""]);
+    cluster.start_with(0, &["--log-level", "debug"]);
+    cluster.wait_until_ready();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", cluster.process(0).pid())).unwrap();
+    let limit = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [now, most] = limit.split_whitespace().skip(3).take(2).collect::<Vec<_>>()[..] else {
+        panic!("{limit}");
+    };
+    assert_eq!(now, most);
+    let log = cluster.process(0).log();
+    assert!(log.contains("open files") && log.contains("before=Some(256)"), "{log}");
+}
+
 #[test]
 fn a_directory_of_another_cluster_is_refused() {
     let mut cluster = Cluster::of(1, "foreign");

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use transport::ClusterKey;
 
+use super::open_files::raise_limit;
 use super::signals::stop_upon_signal;
 use super::{Failure, print};
 use crate::settings::{Cluster, Listening, Logging, Reserve, Seat, Setting, Sources};
@@ -53,6 +54,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let replicas = *matches.get_one::<u8>("replicas").expect("it has a default");
     let port = *matches.get_one::<u16>("port").expect("it has a default");
     logging::start(logging);
+    raise_limit();
 
     let key = open_key(dir)?;
     let address = |id: u8| SocketAddr::from((Ipv4Addr::LOCALHOST, port + u16::from(id)));

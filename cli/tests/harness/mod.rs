@@ -65,6 +65,11 @@ impl Cluster {
         cluster
     }
 
+    /// What stands before the program on the command line of every replica from now on.
+    pub(crate) fn launch_by(&mut self, launcher: &[&str]) {
+        self.launchers.fill(launcher.iter().map(|word| (*word).to_owned()).collect());
+    }
+
     pub(crate) fn key(&self) -> PathBuf {
         self.directory.join("cluster.key")
     }
