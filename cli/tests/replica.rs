@@ -1,5 +1,6 @@
 //! Whole clusters of real processes, from their first start to a lost disk.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::harness::Cluster;
@@ -118,6 +119,31 @@ fn a_replica_whose_disk_is_gone_is_not_started_as_new_and_comes_back_with_replac
     cluster.wait("a healthy cluster", || (cluster.status(&[]).0 == Some(0)).then_some(()));
 }
 
+/// Power came back and the data was not mounted yet. The replicas agreed that all of them were blank,
+/// founded a cluster of the same name, and met their old disks at the next start.
+#[test]
+fn a_cluster_whose_data_is_not_mounted_is_not_founded_again() {
+    let mut cluster = Cluster::of(3, "unmounted");
+    cluster.start_all();
+    cluster.wait_until_ready();
+    let aside = |path: &Path| path.with_extension("aside");
+    for id in 0..3 {
+        cluster.kill(id);
+        std::fs::rename(cluster.data(id), aside(&cluster.data(id))).unwrap();
+    }
+    cluster.start_all();
+    for id in 0..3 {
+        let (code, log) = cluster.wait_for_end(id);
+        assert_eq!(code, Some(1), "{log}");
+        assert!(log.contains("--new-cluster") && log.contains("viewstone replace-disk"), "{log}");
+        cluster.wipe(id);
+        std::fs::rename(aside(&cluster.data(id)), cluster.data(id)).unwrap();
+    }
+    cluster.start_all();
+    cluster.wait_until_ready();
+    assert_eq!(cluster.document(0).unwrap()["core"]["boot_count"], 2);
+}
+
 /// Rot in what can be fetched again costs neither the process nor its place in the cluster.
 #[test]
 fn a_replica_whose_tables_have_rotted_fetches_them_from_the_others() {
@@ -183,6 +209,23 @@ fn one_replica_is_a_cluster_and_keeps_its_directory_to_itself() {
     let began = Instant::now();
     assert_eq!(cluster.stop(0).0, Some(0));
     assert!(began.elapsed() < Duration::from_secs(10), "there is nobody to hand over to");
+}
+
+/// Hundreds of segments are open at once, and a system that allows 1024 files at first would run out.
+#[test]
+fn a_replica_may_open_as_many_files_as_the_system_allows_it_at_most() {
+    let mut cluster = Cluster::of(1, "files");
+    cluster.launch_by(&["sh", "-c", "ulimit -S -n 256 && exec \"$0\" \"$@\""]);
+    cluster.start_with(0, &["--log-level", "debug"]);
+    cluster.wait_until_ready();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", cluster.process(0).pid())).unwrap();
+    let limit = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [now, most] = limit.split_whitespace().skip(3).take(2).collect::<Vec<_>>()[..] else {
+        panic!("{limit}");
+    };
+    assert_eq!(now, most);
+    let log = cluster.process(0).log();
+    assert!(log.contains("open files") && log.contains("before=Some(256)"), "{log}");
 }
 
 #[test]

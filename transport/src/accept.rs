@@ -11,7 +11,7 @@ use tokio::time;
 use crate::budget::Budget;
 use crate::calls::serve_call;
 use crate::counters::Tally;
-use crate::limits::{HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX};
+use crate::limits::{HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX, REPLICA_CONNECTIONS_MAX};
 use crate::links::{Outbox, Rooms, close, read_messages, spawn_writers};
 use crate::tls::peer_of_connection;
 use crate::transport::Shared;
@@ -23,15 +23,25 @@ pub(crate) struct Doors {
     unproven: Arc<Semaphore>,
     /// Handshakes of addresses that answered.
     proven: Arc<Semaphore>,
-    connections: Arc<Semaphore>,
+    /// Apart from those of clients: however many of these there are, the replicas reach each other.
+    replica_connections: Arc<Semaphore>,
+    client_connections: Arc<Semaphore>,
 }
 
 impl Doors {
-    pub(crate) fn new(connections_max: usize) -> Doors {
+    pub(crate) fn new(client_connections_max: usize) -> Doors {
         Doors {
             unproven: Arc::new(Semaphore::new(HANDSHAKES_UNPROVEN_MAX)),
             proven: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
-            connections: Arc::new(Semaphore::new(connections_max)),
+            replica_connections: Arc::new(Semaphore::new(REPLICA_CONNECTIONS_MAX)),
+            client_connections: Arc::new(Semaphore::new(client_connections_max)),
+        }
+    }
+
+    fn for_connections_of(&self, peer: Peer) -> &Arc<Semaphore> {
+        match peer {
+            Peer::Replica(_) => &self.replica_connections,
+            Peer::Client(_) => &self.client_connections,
         }
     }
 }
@@ -91,8 +101,9 @@ async fn greet(shared: Arc<Shared>, incoming: Incoming, place: OwnedSemaphorePer
         Err(_) => return shared.handshakes_refused.add(1),
     };
     drop(place);
-    let (Some(peer), Some(_place)) = (peer_of_connection(&connection), enter(&shared.doors.connections))
-    else {
+    let entered = peer_of_connection(&connection)
+        .and_then(|peer| Some((peer, enter(shared.doors.for_connections_of(peer))?)));
+    let Some((peer, _place)) = entered else {
         shared.handshakes_refused.add(1);
         return connection.close(close::CROWDED, b"");
     };

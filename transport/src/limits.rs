@@ -7,15 +7,17 @@
 
 use std::time::Duration;
 
+use protocol::config;
 use protocol::data::outline::CHUNK_BYTES_MAX;
 use protocol::entry::ENTRY_HEADER_SIZE;
 use protocol::message::{Class, FRAME_HEADER_SIZE, HEADERS_COUNT_MAX, MESSAGE_SIZE_MAX};
+use protocol::types::REPLICAS_MAX;
 
 /// What an operator may want to change.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections that others opened to us. More are refused.
-    pub connections_accepted_max: usize,
+    /// Connections that clients opened to us. More are refused. Those of replicas have room of their own.
+    pub client_connections_max: usize,
     /// Bytes of calls being served at once: what is put, and what is read to be sent.
     pub call_bytes_total: u32,
     /// The same, for each peer's connection.
@@ -27,7 +29,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            connections_accepted_max: 256,
+            client_connections_max: CLIENT_CONNECTIONS_STANDARD,
             call_bytes_total: 256 << 20,
             call_bytes_per_peer: 64 << 20,
             call_admission_wait: Duration::from_millis(500),
@@ -117,8 +119,19 @@ pub(crate) const INBOX_MESSAGES: usize = 1024;
 /// Calls that the handler has not taken.
 pub(crate) const INBOX_CALLS: usize = 64;
 
-/// One peer may have so many connections to us: two that it uses, and two of before its restart.
-pub(crate) const CONNECTIONS_PER_PEER: usize = 4;
+/// A peer uses so many connections: one for messages, one for calls.
+pub(crate) const CONNECTIONS_IN_USE: usize = 2;
+/// One peer may have so many connections to us: those that it uses, and as many of before its restart.
+pub(crate) const CONNECTIONS_PER_PEER: usize = 2 * CONNECTIONS_IN_USE;
+/// Room for all connections that replicas may have, and for one more of each: the newest is let in
+/// before the oldest goes.
+pub(crate) const REPLICA_CONNECTIONS_MAX: usize = REPLICAS_MAX * (CONNECTIONS_PER_PEER + 1);
+const CLIENT_CONNECTIONS_STANDARD: usize = 1024;
+/// Every client with a session gets in, and so does every replica's upkeep, which is one more client.
+const _: () = {
+    let clients_max = config::Limits::standard().sessions_max + REPLICAS_MAX;
+    assert!(CLIENT_CONNECTIONS_STANDARD >= CONNECTIONS_IN_USE * clients_max);
+};
 
 /// Beyond so many handshakes under way, whoever begins another must first show that it can be
 /// answered: a stateless retry costs us nothing to remember.

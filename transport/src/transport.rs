@@ -157,7 +157,7 @@ impl Transport {
             cluster: key.cluster(),
             limits,
             dialler,
-            doors: Doors::new(limits.connections_accepted_max),
+            doors: Doors::new(limits.client_connections_max),
             book,
             calls_room: Budget::of(limits.call_bytes_total as usize),
             calls_count: AtomicU64::new(0),

@@ -13,6 +13,7 @@ use protocol::types::{ClientId, Epoch, Peer};
 use tokio::sync::{oneshot, watch};
 use transport::{Inbox, Settings, Transport};
 
+use super::open_files::raise_limit;
 use super::{Failure, print};
 use crate::bench::{self, Plan, Report};
 use crate::process::{self, NearLink};
@@ -81,6 +82,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     if plan.small_bytes > plan.bulk_bytes.min(16 << 10) || plan.bulk_bytes == 0 {
         return Err(Failure::new("small bodies have at most 16 KiB, and large ones are larger"));
     }
+    raise_limit();
     let seat = matches.contains_id("dir").then(|| Seat::from(&sources)).transpose()?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::new)?;
     let report = runtime.block_on(async {

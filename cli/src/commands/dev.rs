@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use transport::ClusterKey;
 
+use super::open_files::raise_limit;
 use super::signals::stop_upon_signal;
 use super::{Failure, print};
 use crate::settings::{Cluster, Listening, Logging, Reserve, Seat, Setting, Sources};
@@ -53,6 +54,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let replicas = *matches.get_one::<u8>("replicas").expect("it has a default");
     let port = *matches.get_one::<u16>("port").expect("it has a default");
     logging::start(logging);
+    raise_limit();
 
     let key = open_key(dir)?;
     let address = |id: u8| SocketAddr::from((Ipv4Addr::LOCALHOST, port + u16::from(id)));
@@ -71,7 +73,14 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         let stop = stop_upon_signal().map_err(Failure::new)?;
         let cluster = Cluster { peers, key };
         let seats = (0..replicas).map(|id| {
-            let listening = Listening { listen: vec![address(id)], admin: None, reserve: Reserve::STANDARD };
+            // All replicas live in one directory, beside the key: what is lost is lost with the key that
+            // would tell, and a cluster whose key is gone is a new one in any case.
+            let listening = Listening {
+                listen: vec![address(id)],
+                admin: None,
+                reserve: Reserve::STANDARD,
+                new_cluster: true,
+            };
             let dir = dir.join(format!("replica-{id}"));
             (Seat { dir, replica: ReplicaId::new(id), cluster: cluster.clone() }, listening)
         });

@@ -4,6 +4,7 @@
 mod bench;
 mod dev;
 mod keygen;
+mod open_files;
 mod replace_disk;
 mod replica;
 mod signals;

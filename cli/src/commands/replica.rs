@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command};
 
 use super::Failure;
+use super::open_files::raise_limit;
 use super::signals::stop_upon_signal;
 use crate::settings::{Listening, Logging, Seat, Setting, Sources};
 use crate::{logging, process};
@@ -22,6 +23,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let seat = Seat::from(&sources)?;
     let listening = Listening::from(&sources, &seat)?;
     logging::start(Logging::from(&sources)?);
+    raise_limit();
 
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::new)?;
     let ended = runtime.block_on(async {

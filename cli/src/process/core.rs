@@ -9,7 +9,7 @@ use protocol::data::placement::Layout;
 use protocol::message::Message;
 use protocol::types::{ClientId, Peer};
 use replica::data::{DataHandle, DataPlane};
-use replica::driver::{self, Driver, DriverHandle, Ended, OpenOptions, Outbox};
+use replica::driver::{self, Driver, DriverHandle, Ended, OpenOptions, OpenReplica, Outbox};
 use replica::storage::disk::RealDisk;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -43,7 +43,8 @@ pub(super) async fn keep_running(
             }
             Ended::TablesLost(reason) => {
                 tracing::error!(reason, "the tables are damaged and will be fetched from the other replicas");
-                time::sleep(REOPEN_WAIT).await;
+                // Asked to stop in between, it ends where it opens the disk again.
+                let _ = time::timeout(REOPEN_WAIT, asked(&mut stop)).await;
             }
             Ended::Failed(what) => return Err(Failure::new(what)),
         }
@@ -58,7 +59,13 @@ async fn run_once(
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Ended, Failure> {
     let upkeep = Upkeep::start(shared)?;
-    let driver = open(shared, &upkeep, disk, config).await?;
+    let opened = tokio::select! {
+        opened = open(shared, disk, config) => opened?,
+        // Verifying large tables takes minutes. Nothing runs yet that would have to be ended.
+        () = asked(stop) => return Ok(Ended::Stopped),
+    };
+    let outbox = outbox(Arc::clone(shared), upkeep.client, Arc::clone(&upkeep.handle));
+    let driver = Driver::start(opened, outbox).map_err(Failure::new)?;
     let core = driver.handle();
     let mut ended = join(driver)?;
     shared.set_core(Some(core.clone()));
@@ -96,23 +103,17 @@ async fn run_once(
     ended.map_err(Failure::new)
 }
 
-async fn open(
-    shared: &Arc<Shared>,
-    upkeep: &Upkeep,
-    disk: &RealDisk,
-    config: &Config,
-) -> Result<Driver, Failure> {
+/// Whoever does not wait for it leaves a thread behind that ends with the process, or closes again what
+/// it has opened.
+async fn open(shared: &Shared, disk: &RealDisk, config: &Config) -> Result<OpenReplica<RealDisk>, Failure> {
     let (disk, config) = (disk.clone(), config.clone());
-    let outbox = outbox(Arc::clone(shared), upkeep.client, Arc::clone(&upkeep.handle));
     let receipts = shared.seat.cluster.key.receipt_key();
     let opened = spawn_blocking(move || {
         let catalog = Catalog::new(CatalogLimits::standard(), Layout::first(config.quorums), receipts);
         let seed = u64::from_le_bytes(random());
-        let open =
-            driver::open(&disk, &config, catalog, OpenOptions::standard(), seed).map_err(Failure::new)?;
-        Driver::start(open, outbox).map_err(Failure::new)
+        driver::open(&disk, &config, catalog, OpenOptions::standard(), seed)
     });
-    opened.await.map_err(Failure::new)?
+    opened.await.map_err(Failure::new)?.map_err(Failure::new)
 }
 
 /// Where the core's messages go: to the network, or to clients that live in this process.

@@ -8,6 +8,10 @@
 //!   then it has seen that all were.
 //!
 //! So once any replica has run, all disks were formatted, and a blank one among them was lost.
+//!
+//! That leaves the case in which nobody remembers because no disk is there: power returns, and the
+//! replicas start before their file systems are mounted. So somebody must have said that the cluster is
+//! new before any blank disk is formatted.
 
 use std::time::{Duration, Instant};
 
@@ -27,6 +31,10 @@ const INTERVAL: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(2);
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
+const NOT_NEW: &str = "the directory is blank, and nobody has said that the cluster is new. If it is, start \
+     every replica with --new-cluster. If the data is on a disk that is not mounted yet, mount it. If that \
+     disk is lost, `viewstone replace-disk` readmits the replica with an empty one";
+
 /// What one other replica says of itself.
 #[derive(Clone, Copy, Debug)]
 struct Answer {
@@ -44,7 +52,7 @@ enum Decision {
 }
 
 /// What to do with a disk of this past. None is a replica that does not answer.
-fn decide(own: Past, others: &[(ReplicaId, Option<Answer>)]) -> Decision {
+fn decide(own: Past, new_cluster: bool, others: &[(ReplicaId, Option<Answer>)]) -> Decision {
     let replicas = others.len() + 1;
     let answers = || others.iter().filter_map(|(id, answer)| Some((id, (*answer)?)));
     if own == Past::Started {
@@ -68,6 +76,7 @@ fn decide(own: Past, others: &[(ReplicaId, Option<Answer>)]) -> Decision {
                  on another disk, mount that"
             ));
         }
+        (Past::Blank, None) if !new_cluster => return Decision::Refuse(NOT_NEW.to_owned()),
         (Past::Blank, None) => (missing(Option::is_none), Decision::Format),
         (_, Some(_)) => return Decision::Run,
         (_, None) => {
@@ -80,12 +89,17 @@ fn decide(own: Past, others: &[(ReplicaId, Option<Answer>)]) -> Decision {
 }
 
 /// Returns when the core may run.
-pub(super) async fn settle(shared: &Shared, disk: &RealDisk, config: &Config) -> Result<(), Failure> {
+pub(super) async fn settle(
+    shared: &Shared,
+    disk: &RealDisk,
+    config: &Config,
+    new_cluster: bool,
+) -> Result<(), Failure> {
     let mut told = None;
     loop {
         let own = shared.past();
         let others = if own == Past::Started { vec![] } else { ask_all(shared).await };
-        match decide(own, &others) {
+        match decide(own, new_cluster, &others) {
             Decision::Run => {
                 shared.set_past(Past::Started);
                 return Ok(());
@@ -148,7 +162,7 @@ mod tests {
     }
 
     fn decision(own: Past, one: Option<Answer>, two: Option<Answer>) -> Decision {
-        decide(own, &[(ReplicaId::new(1), one), (ReplicaId::new(2), two)])
+        decide(own, true, &[(ReplicaId::new(1), one), (ReplicaId::new(2), two)])
     }
 
     fn waits_for<const N: usize>(whom: [u8; N]) -> Decision {
@@ -163,7 +177,7 @@ mod tests {
         assert_eq!(decision(Past::Blank, formatted, formatted), Decision::Format);
         assert_eq!(decision(Past::Blank, formatted, SILENT), waits_for([2]));
         assert_eq!(decision(Past::Blank, SILENT, SILENT), waits_for([1, 2]));
-        assert_eq!(decide(Past::Blank, &[]), Decision::Format);
+        assert_eq!(decide(Past::Blank, true, &[]), Decision::Format);
     }
 
     #[test]
@@ -176,6 +190,28 @@ mod tests {
         }
     }
 
+    /// Power returned before the data was mounted, everywhere at once.
+    #[test]
+    fn a_blank_disk_is_formatted_only_if_somebody_said_that_the_cluster_is_new() {
+        let unasked =
+            |own, one, two| decide(own, false, &[(ReplicaId::new(1), one), (ReplicaId::new(2), two)]);
+        for other in [SILENT, says(Past::Blank), says(Past::Formatted)] {
+            let Decision::Refuse(why) = unasked(Past::Blank, other, says(Past::Blank)) else {
+                panic!("with {other:?} it was not refused");
+            };
+            assert!(why.contains("--new-cluster") && why.contains("viewstone replace-disk"), "{why}");
+        }
+        assert!(matches!(decide(Past::Blank, false, &[]), Decision::Refuse(_)));
+        let Decision::Refuse(why) = unasked(Past::Blank, SILENT, says(Past::Started)) else {
+            panic!("it was not refused");
+        };
+        assert!(!why.contains("--new-cluster"), "that is no way out when another has run: {why}");
+        // What was founded goes on without being told again.
+        let formatted = says(Past::Formatted);
+        assert_eq!(unasked(Past::Formatted, formatted, formatted), Decision::Run);
+        assert_eq!(unasked(Past::Started, SILENT, SILENT), Decision::Run);
+    }
+
     #[test]
     fn a_formatted_disk_runs_when_all_are_formatted_or_one_runs() {
         let formatted = says(Past::Formatted);
@@ -183,7 +219,7 @@ mod tests {
         assert_eq!(decision(Past::Formatted, SILENT, says(Past::Started)), Decision::Run);
         assert_eq!(decision(Past::Formatted, formatted, SILENT), waits_for([2]));
         assert_eq!(decision(Past::Formatted, says(Past::Blank), formatted), waits_for([1]));
-        assert_eq!(decide(Past::Formatted, &[]), Decision::Run);
+        assert_eq!(decide(Past::Formatted, true, &[]), Decision::Run);
     }
 
     #[test]
@@ -248,7 +284,7 @@ mod tests {
                     let answers =
                         [self.answer(others[0], silent & 1 > 0), self.answer(others[1], silent & 2 > 0)];
                     let mut state = self.clone();
-                    match decide(own.unwrap().past, &answers) {
+                    match decide(own.unwrap().past, true, &answers) {
                         Decision::Format => {
                             state.broken |= self.counted[id];
                             state.disks[id] = 2;

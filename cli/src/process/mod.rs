@@ -89,7 +89,7 @@ pub(crate) async fn run(
     );
 
     let ended = tokio::select! {
-        founded = founding::settle(&shared, &disk, &config) => match founded {
+        founded = founding::settle(&shared, &disk, &config, listening.new_cluster) => match founded {
             Ok(()) => None,
             Err(why) => Some(Err(why)),
         },

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::sources::SettingError;
-use super::table::ALL;
+use super::table::{ALL, Setting};
 
 /// A file is read whole; a larger one is not a file of settings.
 const SIZE_MAX: u64 = 1 << 20;
@@ -30,17 +30,15 @@ impl SettingsFile {
 
     pub(super) fn parse(path: &Path, text: &str) -> Result<SettingsFile, SettingError> {
         let refuse = |what: String| SettingError::File { path: path.to_owned(), what };
-        let table: Table = text.parse().map_err(|error| refuse(format!("{error}").trim_end().to_owned()))?;
+        let table: Table = text.parse().map_err(|error| refuse(what_is_wrong(text, &error)))?;
         let mut values = BTreeMap::new();
         for (name, value) in table {
-            if name == "config" || !ALL.iter().any(|setting| setting.name == name) {
-                return Err(refuse(unknown(&name)));
-            }
-            let text = text_of(&value).ok_or_else(|| {
-                refuse(format!(
-                    "{name}: a text, a number or a list of texts is expected, not a {}",
-                    value.type_str()
-                ))
+            let setting = ALL.iter().find(|setting| setting.name == name && name != "config");
+            let setting = setting.ok_or_else(|| refuse(unknown(&name)))?;
+            let text = text_of(setting, &value).ok_or_else(|| {
+                let expected =
+                    if setting.is_switch() { "true or false" } else { "a text, a number or a list of texts" };
+                refuse(format!("{name}: {expected} is expected, not a {}", value.type_str()))
             })?;
             values.insert(name, text);
         }
@@ -52,8 +50,22 @@ impl SettingsFile {
     }
 }
 
+/// Without the line itself, which `toml` would show: a key that stands there by mistake must not get
+/// into a log.
+fn what_is_wrong(text: &str, error: &toml::de::Error) -> String {
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return error.message().to_owned();
+    };
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|letter| *letter != '\n').count() + 1;
+    format!("line {line}, column {column}: {}", error.message())
+}
+
 /// A list is a text with commas, as it is on the command line.
-fn text_of(value: &Value) -> Option<String> {
+fn text_of(setting: &Setting, value: &Value) -> Option<String> {
+    if setting.is_switch() {
+        return value.as_bool().map(|value| value.to_string());
+    }
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Integer(number) => Some(number.to_string()),

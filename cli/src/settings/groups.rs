@@ -10,8 +10,8 @@ use transport::ClusterKey;
 
 use super::sources::{SettingError, Sources};
 use super::table::{
-    ADMIN, CLUSTER_KEY_FILE, CLUSTER_KEY_VARIABLE, CONFIG, DIR, LISTEN, LOG_FORMAT, LOG_LEVEL, PEERS,
-    REPLICA, RESERVE, Setting,
+    ADMIN, CLUSTER_KEY_FILE, CLUSTER_KEY_VARIABLE, CONFIG, DIR, LISTEN, LOG_FORMAT, LOG_LEVEL, NEW_CLUSTER,
+    PEERS, REPLICA, RESERVE, Setting,
 };
 use super::values::{self, LogFormat, Reserve};
 
@@ -37,6 +37,8 @@ pub(crate) struct Listening {
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) reserve: Reserve,
+    /// Somebody said that the cluster is new. Says nothing about a directory that is not blank.
+    pub(crate) new_cluster: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +88,7 @@ impl Seat {
 }
 
 impl Listening {
-    pub(crate) const SETTINGS: &[&Setting] = &[&LISTEN, &ADMIN, &RESERVE];
+    pub(crate) const SETTINGS: &[&Setting] = &[&LISTEN, &ADMIN, &RESERVE, &NEW_CLUSTER];
     const ADMIN_STANDARD: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9100);
 
     pub(crate) fn from(sources: &Sources, seat: &Seat) -> Result<Listening, SettingError> {
@@ -96,6 +98,7 @@ impl Listening {
             listen: sources.optional(&LISTEN, values::addresses)?.unwrap_or_else(everywhere),
             admin: sources.optional(&ADMIN, values::admin)?.unwrap_or(Some(Listening::ADMIN_STANDARD)),
             reserve: sources.optional(&RESERVE, values::reserve)?.unwrap_or(Reserve::STANDARD),
+            new_cluster: sources.optional(&NEW_CLUSTER, values::switch)?.unwrap_or(false),
         })
     }
 }

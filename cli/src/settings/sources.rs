@@ -11,11 +11,21 @@ use super::file::SettingsFile;
 use super::table::{CONFIG, Setting};
 
 /// The places where this process looks.
-#[derive(Debug)]
 pub(crate) struct Sources {
     flags: BTreeMap<&'static str, String>,
     environment: BTreeMap<String, String>,
     file: Option<SettingsFile>,
+}
+
+/// Names only: the environment may hold the key itself.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources")
+            .field("flags", &self.flags.keys())
+            .field("environment", &self.environment.keys())
+            .field("file", &self.file.as_ref().map(|file| &file.path))
+            .finish()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

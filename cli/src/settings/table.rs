@@ -6,7 +6,7 @@ use clap::Arg;
 #[derive(Debug)]
 pub(crate) struct Setting {
     pub(crate) name: &'static str,
-    /// What stands for the value in the help.
+    /// What stands for the value in the help. Empty if it is a switch, whose value is true or false.
     value: &'static str,
     help: &'static str,
 }
@@ -27,6 +27,7 @@ settings! {
     LISTEN: "listen" "ADDRESS:PORT,..." "Where the other replicas and clients reach this one [default: all addresses, the port of its own entry in peers]";
     ADMIN: "admin" "ADDRESS:PORT" "Where health, metrics and status are served over HTTP; empty turns it off [default: 127.0.0.1:9100]";
     RESERVE: "reserve" "SIZE" "Free space that objects never take, as 1GiB or 5% [default: 5%]";
+    NEW_CLUSTER: "new-cluster" "" "A blank directory is that of a new cluster, for its first start; without it, it is taken for a lost disk [default: false]";
     LOG_FORMAT: "log-format" "FORMAT" "text or json [default: text]";
     LOG_LEVEL: "log-level" "LEVEL" "error, warn, info, debug or trace [default: info]";
 }
@@ -41,11 +42,22 @@ impl Setting {
         format!("VIEWSTONE_{}", self.name.to_uppercase().replace('-', "_"))
     }
 
+    pub(super) fn is_switch(&self) -> bool {
+        self.value.is_empty()
+    }
+
     pub(crate) fn argument(&self) -> Arg {
-        Arg::new(self.name).long(self.name).value_name(self.value).allow_hyphen_values(true).help(format!(
-            "{} [env: {}]",
-            self.help,
-            self.variable()
-        ))
+        let argument = Arg::new(self.name).long(self.name);
+        let argument = if self.is_switch() {
+            // The flag alone means yes. `=false` takes back what the environment or the file says.
+            argument
+                .value_name("true|false")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+        } else {
+            argument.value_name(self.value).allow_hyphen_values(true)
+        };
+        argument.help(format!("{} [env: {}]", self.help, self.variable()))
     }
 }

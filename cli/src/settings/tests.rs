@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use transport::ClusterKey;
 
 use super::file::SettingsFile;
-use super::table::{ADMIN, ALL, CLUSTER_KEY_FILE, LISTEN, LOG_LEVEL, PEERS, REPLICA, RESERVE};
+use super::table::{ADMIN, ALL, CLUSTER_KEY_FILE, LISTEN, LOG_LEVEL, NEW_CLUSTER, PEERS, REPLICA, RESERVE};
 use super::values;
 use super::*;
 
@@ -86,6 +86,37 @@ fn an_error_names_the_setting_and_where_it_came_from() {
 }
 
 #[test]
+fn a_switch_is_true_or_false_in_each_place_and_false_if_nobody_says() {
+    let place = Place::new("switch");
+    let parsed = |text: &str| {
+        let words = text.split_whitespace();
+        clap::Command::new("it").arg(NEW_CLUSTER.argument()).try_get_matches_from(words)
+    };
+    for (words, value) in [("it", None), ("it --new-cluster", Some("true"))] {
+        let matches = parsed(words).unwrap();
+        assert_eq!(matches.get_one::<String>("new-cluster").map(String::as_str), value, "{words}");
+    }
+    assert!(parsed("it --new-cluster false").is_err(), "that would be an argument of its own");
+    let matches = parsed("it --new-cluster=false").unwrap();
+    assert_eq!(matches.get_one::<String>("new-cluster").unwrap(), "false");
+
+    let switch =
+        |flags: &[_], environment: &[_]| sources(flags, environment)?.optional(&NEW_CLUSTER, values::switch);
+    let file = place.file("new-cluster = true");
+    let (config, variable) = (("config", file.as_str()), ("VIEWSTONE_NEW_CLUSTER", "false"));
+    assert_eq!(switch(&[], &[]).unwrap(), None);
+    assert_eq!(switch(&[config], &[]).unwrap(), Some(true));
+    assert_eq!(switch(&[config], &[variable]).unwrap(), Some(false));
+    assert_eq!(switch(&[config, ("new-cluster", "true")], &[variable]).unwrap(), Some(true));
+    assert_eq!(
+        switch(&[("new-cluster", "perhaps")], &[]).unwrap_err().to_string(),
+        "new-cluster, from --new-cluster: \"perhaps\" is neither true nor false"
+    );
+    let wrong = SettingsFile::parse(Path::new("f"), "new-cluster = 'yes'").unwrap_err().to_string();
+    assert_eq!(wrong, "f: new-cluster: true or false is expected, not a string");
+}
+
+#[test]
 fn a_file_with_anything_unknown_is_refused() {
     let parse = |text: &str| SettingsFile::parse(Path::new("f"), text).unwrap_err().to_string();
     assert_eq!(parse("peer = ['a:1']"), "f: there is no setting peer: did you mean peers?");
@@ -100,9 +131,36 @@ fn a_file_with_anything_unknown_is_refused() {
         parse("admin = false"),
         "f: admin: a text, a number or a list of texts is expected, not a boolean"
     );
-    assert!(parse("peers = [").starts_with("f: TOML parse error at line 1"), "{}", parse("peers = ["));
+    assert!(parse("\npeers = [").starts_with("f: line 2, column "), "{}", parse("\npeers = ["));
     let missing = sources(&[("config", "/nowhere/viewstone.toml")], &[]).unwrap_err().to_string();
     assert!(missing.starts_with("/nowhere/viewstone.toml: No such file"), "{missing}");
+}
+
+/// The message of a parser shows the line that it does not understand. Somebody who puts the key into
+/// the file, and forgets a quote, would find it in the log of the service manager.
+#[test]
+fn what_is_wrong_with_a_file_is_told_without_the_line_itself() {
+    for text in [
+        "replica = 1\ncluster-key = \"vsk1-5ec2e7\nlog-level = 'info'",
+        "replica = 1\ncluster-key = vsk1-5ec2e7",
+        "replica = 1\ncluster-key: vsk1-5ec2e7",
+        "replica = 1\nvsk1-5ec2e7",
+        "replica = 1\ncluster-key = 'vsk1-5ec2e7' 'vsk1-5ec2e7'",
+        "replica = 1\nvsk1-5ec2e7 = 1\nvsk1-5ec2e7 = 1",
+    ] {
+        let error = SettingsFile::parse(Path::new("f"), text).unwrap_err();
+        for told in [error.to_string(), format!("{error:?}")] {
+            assert!(!told.contains("5ec2e7"), "{told}");
+        }
+        assert!(error.to_string().starts_with("f: line "), "{error}");
+    }
+}
+
+#[test]
+fn settings_that_are_printed_for_a_programmer_do_not_tell_the_key() {
+    let sources = sources(&[("dir", "d")], &[(table::CLUSTER_KEY_VARIABLE, "vsk1-5ec2e7")]).unwrap();
+    let printed = format!("{sources:?}");
+    assert!(printed.contains(table::CLUSTER_KEY_VARIABLE) && !printed.contains("5ec2e7"), "{printed}");
 }
 
 #[test]

@@ -78,6 +78,10 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| format!("{text:?} is not an address and a port such as 10.0.0.1:7400 or [::]:7400"))
 }
 
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("{text:?} is neither true nor false"))
+}
+
 /// None if it is turned off.
 pub(super) fn admin(text: &str) -> Result<Option<SocketAddr>, String> {
     if text.is_empty() { Ok(None) } else { address(text).map(Some) }

@@ -31,6 +31,8 @@ pub(crate) struct Cluster {
     admins: Vec<String>,
     launchers: Vec<Vec<String>>,
     processes: Vec<Option<Process>>,
+    /// Which replicas were told that the cluster is new: each, when it is started first and never again.
+    founded: Vec<bool>,
 }
 
 impl Cluster {
@@ -54,12 +56,18 @@ impl Cluster {
             peers: places.iter().map(|place| place.peer.clone()).collect(),
             admins: places.iter().map(|place| place.admin.clone()).collect(),
             processes: places.iter().map(|_| None).collect(),
+            founded: vec![false; places.len()],
             launchers: places.into_iter().map(|place| place.launcher).collect(),
             directory,
         };
         let made = cluster.program(&["keygen", "--out", cluster.key().to_str().unwrap()]);
         assert!(made.status.success(), "{made:?}");
         cluster
+    }
+
+    /// What stands before the program on the command line of every replica from now on.
+    pub(crate) fn launch_by(&mut self, launcher: &[&str]) {
+        self.launchers.fill(launcher.iter().map(|word| (*word).to_owned()).collect());
     }
 
     pub(crate) fn key(&self) -> PathBuf {
@@ -106,6 +114,9 @@ impl Cluster {
         assert!(self.processes[id].is_none(), "replica {id} runs already");
         let mut command = command_by(&self.launchers[id]);
         command.arg("replica").args(self.seat(id)).args(["--admin", &self.admins[id]]).args(arguments);
+        if !std::mem::replace(&mut self.founded[id], true) {
+            command.arg("--new-cluster");
+        }
         let log = self.directory.join(format!("replica-{id}.log"));
         self.processes[id] = Some(Process::start(command, &log));
     }

@@ -94,7 +94,7 @@ async fn a_peer_has_few_connections_and_the_newest_wins() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn beyond_the_most_connections_newcomers_are_sent_away() {
-    let limits = Limits { connections_accepted_max: 3, ..Limits::default() };
+    let limits = Limits { client_connections_max: 3, ..Limits::default() };
     let (server, _inbox) = Member::new(replica(0)).listening("127.0.0.1:0").limits(limits).start();
     let address = server.local_addresses().unwrap()[0];
     let mut inside = Vec::new();

@@ -163,3 +163,22 @@ async fn an_address_that_is_taken_is_an_error_and_not_a_panic() {
     let again = Member::new(replica(1)).listening(&address.to_string()).try_start();
     assert!(matches!(again, Err(StartError::Bind(taken, _)) if taken == address));
 }
+
+/// Clients once took their places from the same room as replicas: enough of them, and a replica that
+/// restarted could not come back to its cluster.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_clients_does_not_keep_a_replica_out() {
+    let limits = Limits { client_connections_max: 1, ..Limits::default() };
+    let (server, mut inbox) = Member::new(replica(0)).limits(limits).listening("127.0.0.1:0").start();
+    let address = server.local_addresses().unwrap()[0];
+    let _first = bare(client(1), replica(0), address).await;
+    becomes("the only place is taken", || counters_of(&server, client(1)).connections == 1).await;
+    let second = bare(client(2), replica(0), address).await;
+    let why = time::timeout(PATIENCE, second.closed()).await.unwrap();
+    assert!(matches!(why, ConnectionError::ApplicationClosed(_)), "{why}");
+    assert_eq!(server.counters().handshakes_refused, 1);
+
+    let (other, _) = Member::new(replica(1)).knowing(0, address).start();
+    delivered(&other, replica(0), &heartbeat(replica(1), 1), &mut inbox).await;
+    assert_eq!(counters_of(&server, client(1)).connections, 1, "nobody had to go");
+}
