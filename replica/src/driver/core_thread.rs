@@ -112,19 +112,29 @@ impl<D: Disk> CoreThread<D> {
             if !self.inbox.take(&mut inputs, Some(tick_at)) {
                 ended = Some(Ended::Stopped);
             }
-            self.vitals.inbox_depth.set(inputs.len() as u64);
+            self.vitals.inbox_depth.set((inputs.len() + self.inbox.len()) as u64);
             for input in inputs.drain(..) {
                 if ended.is_none() {
                     ended = self.feed(input, &mut effects);
                 }
+                // However much there is to do: whoever is late with the time is suspected.
+                if ended.is_none() {
+                    ended = self.tick_if_due(&mut tick_at, &mut effects);
+                }
+            }
+            if ended.is_none() {
+                ended = self.tick_if_due(&mut tick_at, &mut effects);
             }
             let now = Instant::now();
+<<<<<<< HEAD
             if ended.is_none() && now >= tick_at {
                 tick_at = now + TICK;
                 self.core.on_tick(clock::now(), clock::wall(), &mut effects);
                 ended = self.perform(&mut effects);
             }
             self.post();
+=======
+>>>>>>> da4de5a
             if now >= publish_at {
                 publish_at = now + PUBLISH_EVERY;
                 self.publish();
@@ -134,6 +144,16 @@ impl<D: Disk> CoreThread<D> {
         self.queues.close();
         self.publish();
         ended.expect("the loop ends only with a reason")
+    }
+
+    fn tick_if_due(&mut self, tick_at: &mut Instant, effects: &mut Vec<Effect>) -> Option<Ended> {
+        let now = Instant::now();
+        if now < *tick_at {
+            return None;
+        }
+        *tick_at = now + TICK;
+        self.core.on_tick(clock::now(), clock::wall(), effects);
+        self.perform(effects)
     }
 
     fn feed(&mut self, input: Input, effects: &mut Vec<Effect>) -> Option<Ended> {

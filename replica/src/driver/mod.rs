@@ -32,6 +32,7 @@ use protocol::types::Peer;
 
 pub use core_thread::{Asked, Ended, LocalAnswer};
 pub use inbox::Inbox;
+use inbox::{Bounds, Lane};
 pub use open::{Core, OpenOptions, OpenReplica, StartError, format, format_replacement, open, past};
 pub use vitals::{CoreVitals, Durations, Gauge, Vitals};
 
@@ -42,10 +43,12 @@ use storage::Queues;
 /// Where the core's messages go: takes all of them. Called on the core's thread: it must not wait.
 pub type Outbox = Box<dyn Fn(&mut Vec<(Peer, Message)>) + Send>;
 
-/// Messages that wait for the core, and their bytes. Twice what a whole pipeline of full batches and
-/// its acknowledgements take.
-const MESSAGES_MAX: usize = 16 << 10;
-const MESSAGE_BYTES_MAX: usize = 32 << 20;
+/// Messages that wait for the core, and their bytes: those of replicas and those of clients, each.
+/// Twice what a whole pipeline of full batches and its acknowledgements take.
+const BOUNDS: Bounds = Bounds { messages_max: 16 << 10, bytes_max: 32 << 20 };
+
+/// So many messages of clients, and the core looks at what replicas and disks say.
+const CLIENT_TURN_MAX: usize = 256;
 
 /// A running replica, as its process holds it.
 pub struct Driver {
@@ -63,7 +66,7 @@ pub struct DriverHandle {
 
 impl Driver {
     pub fn start<D: Disk>(replica: OpenReplica<D>, outbox: Outbox) -> io::Result<Driver> {
-        let inbox = Arc::new(Inbox::new(MESSAGES_MAX, MESSAGE_BYTES_MAX));
+        let inbox = Arc::new(Inbox::with_turns(BOUNDS, CLIENT_TURN_MAX));
         let vitals = Arc::new(Vitals::default());
         let queues = Queues::new();
         let OpenReplica { core, wal, superblocks } = replica;
@@ -104,7 +107,11 @@ impl DriverHandle {
     /// Hands over a message whose sender was authenticated. `bytes` is what it takes of memory. False
     /// if the core has too much to do: the sender will say it again.
     pub fn deliver(&self, message: Message, bytes: usize) -> bool {
-        self.inbox.offer(Input::Message(message), bytes)
+        let lane = match message.from {
+            Peer::Replica(_) => Lane::Peers,
+            Peer::Client(_) => Lane::Ordinary,
+        };
+        self.inbox.offer_in(lane, Input::Message(message), bytes)
     }
 
     /// Asks this replica's own applied tables. There is no answer if the replica ends before.

@@ -111,10 +111,11 @@ impl Upkeep {
         )
     }
 
-    /// While the survey walks, what is absent is known; and a list that is full needs no additions.
+    /// The first walk of the survey finds out what is absent, faster; and a list that is full needs no
+    /// additions.
     fn may_scrub(&self) -> bool {
         let scrub = &self.scrub;
-        self.survey.is_done() && !self.findings.is_full() && !scrub.asking && !scrub.reading
+        self.survey.has_walked() && !self.findings.is_full() && !scrub.asking && !scrub.reading
     }
 
     pub(super) fn settle_scrub(&mut self) {
@@ -184,8 +185,12 @@ impl Upkeep {
     pub(super) fn on_scrubbed_chunk(&mut self, chunk: ChunkId, bytes: u32, outcome: Result<(), ReadFault>) {
         self.scrub.reading = false;
         self.scrub.bytes += u64::from(bytes);
-        if outcome.is_err() {
-            self.findings.add(chunk, self.now);
+        match outcome {
+            Ok(()) => {}
+            // The survey walks until nothing is absent. A half empty disk would fill the list of
+            // findings with what is known, and stop the scrub.
+            Err(ReadFault::Absent) if !self.survey.is_done() => {}
+            Err(_) => self.findings.add(chunk, self.now),
         }
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Survey {
     next_at: Tick,
     /// Whether everything was found here since the disk, or the process, is new.
     done: bool,
+    /// Whether some walk has come to its end, whatever it found.
+    walked: bool,
     /// Whether the log counts the disk as new.
     rebuilding: bool,
     /// The walk before this one found something absent. It may have been on its way then.
@@ -56,11 +58,18 @@ impl Survey {
             asking: false,
             next_at: now,
             done: false,
+            walked: false,
             rebuilding: false,
             missed: false,
             bytes_total: 0,
             bytes_seen: 0,
         }
+    }
+
+    /// Whether all that is absent is known, and being looked after. One chunk that nobody has can keep
+    /// a replica from ever being whole: whoever only wants to know what is here must not wait for that.
+    pub(super) fn has_walked(&self) -> bool {
+        self.walked
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -189,6 +198,7 @@ impl Upkeep {
     }
 
     fn finish_walk(&mut self, worst: Mended) {
+        self.survey.walked = true;
         self.survey.missed = worst != Mended::Whole;
         if self.survey.missed {
             let patience_ms = self.settings.debt_patience_ms;

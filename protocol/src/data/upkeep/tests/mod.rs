@@ -439,6 +439,24 @@ fn the_scrub_goes_on_where_work_was_left() {
     world.settle("the copy is sound", |world| world.holds_soundly(1, ids[2]));
 }
 
+/// A chunk was lost for good. The replica that owes it never became whole, and so it never verified
+/// anything again: the rest rotted unseen.
+#[test]
+fn what_can_never_be_whole_does_not_keep_the_rest_from_being_verified() {
+    let mut world = World::of(3, 27);
+    let kept = world.put(1, &[0, 1, 2], &[0, 1, 2]);
+    let lost = world.put(1, &[0, 1], &[0, 1]);
+    world.set_down(0, true);
+    world.set_down(1, true);
+    world.restart(2);
+    world.rot(2, kept.chunk(0), 0);
+    world.settle("the rot is found", |world| world.nodes[2].upkeep.figures().damaged == 1);
+    assert!(!world.holds(2, lost));
+    world.set_down(0, false);
+    world.set_down(1, false);
+    world.settle("everything is whole", World::is_whole);
+}
+
 #[test]
 fn everything_is_verified_once_in_a_period() {
     let mut world = World::of(3, 23);
