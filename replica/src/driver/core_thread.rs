@@ -126,15 +126,7 @@ impl<D: Disk> CoreThread<D> {
                 ended = self.tick_if_due(&mut tick_at, &mut effects);
             }
             let now = Instant::now();
-<<<<<<< HEAD
-            if ended.is_none() && now >= tick_at {
-                tick_at = now + TICK;
-                self.core.on_tick(clock::now(), clock::wall(), &mut effects);
-                ended = self.perform(&mut effects);
-            }
             self.post();
-=======
->>>>>>> da4de5a
             if now >= publish_at {
                 publish_at = now + PUBLISH_EVERY;
                 self.publish();

@@ -151,14 +151,8 @@ impl<T> Inbox<T> {
             state.refused += 1;
             return Err(what);
         }
-<<<<<<< HEAD
-        state.bytes += bytes;
-        state.messages.push_back((what, bytes));
-        self.wake(state);
-=======
         messages.push(what, bytes);
-        self.arrived.notify_one();
->>>>>>> da4de5a
+        self.wake(state);
         Ok(())
     }
 
@@ -184,13 +178,8 @@ impl<T> Inbox<T> {
                 }
             }
         }
-<<<<<<< HEAD
         state.awaited = false;
-        let drained = !state.completions.is_empty() || !state.messages.is_empty();
-        state.bytes = 0;
-=======
         let drained = !state.is_empty();
->>>>>>> da4de5a
         out.extend(state.completions.drain(..));
         state.peers.take(usize::MAX, out);
         state.ordinary.take(self.turn_max, out);
