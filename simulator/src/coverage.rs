@@ -42,6 +42,7 @@ impl Coverage {
         self.compared.bodies += other.compared.bodies;
         self.compared.roots += other.compared.roots;
         self.compared.votes += other.compared.votes;
+        self.compared.evictions += other.compared.evictions;
         self.operations += other.operations;
         self.keys_judged += other.keys_judged;
         self.keys_skipped += other.keys_skipped;
@@ -52,7 +53,7 @@ impl Coverage {
     pub fn report(&self) -> String {
         let compared = &self.compared;
         let mut text = format!(
-            "compared: {} log entries, {} replies, {} reads ({} of lists), {} bodies, {} state roots, {} votes, {} histories of keys ({} too long); {:.0} s of virtual time\n",
+            "compared: {} log entries, {} replies, {} reads ({} of lists), {} bodies, {} state roots, {} votes, {} evictions of sessions, {} histories of keys ({} too long); {:.0} s of virtual time\n",
             compared.entries,
             compared.replies,
             compared.reads,
@@ -60,6 +61,7 @@ impl Coverage {
             compared.bodies,
             compared.roots,
             compared.votes,
+            compared.evictions,
             self.keys_judged,
             self.keys_skipped,
             std::time::Duration::from_micros(self.virtual_micros).as_secs_f64(),

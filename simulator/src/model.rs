@@ -80,6 +80,11 @@ impl Model {
         }
     }
 
+    /// Sessions that had to go because there was no room.
+    pub fn evicted(&self) -> u64 {
+        self.sessions.evicted()
+    }
+
     /// What the clients of this entry must be told, in the order of its requests.
     pub fn execute(&mut self, entry: &Entry) -> Result<Vec<state::Reply>, String> {
         if entry.op() != self.applied.next() {

@@ -73,6 +73,8 @@ pub struct Compared {
     pub bodies: u64,
     pub roots: u64,
     pub votes: u64,
+    /// Sessions that had to go because there was no room.
+    pub evictions: u64,
 }
 
 impl Oracles {
@@ -303,6 +305,7 @@ impl Oracles {
             self.compare_reads(&state, &model, entry.op())?;
         }
         self.compared.bodies += copies.bodies;
+        self.compared.evictions += model.evicted();
         for (name, reply) in &self.replies {
             self.compared.replies += 1;
             if expected.get(name) != Some(reply) {

@@ -23,6 +23,8 @@ struct Session {
 pub(super) struct Sessions {
     limits: Limits,
     sessions: BTreeMap<SessionId, Session>,
+    /// How many had to go because there was no room.
+    evicted: u64,
 }
 
 /// What is to be done with a request.
@@ -33,7 +35,11 @@ pub(super) enum Heard {
 
 impl Sessions {
     pub(super) fn new(limits: &Limits) -> Sessions {
-        Sessions { limits: *limits, sessions: BTreeMap::new() }
+        Sessions { limits: *limits, sessions: BTreeMap::new(), evicted: 0 }
+    }
+
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted
     }
 
     pub(super) fn live(&self) -> Live {
@@ -92,6 +98,7 @@ impl Sessions {
             let idle_longest = self.sessions.iter().min_by_key(|(id, session)| (session.active_op, **id));
             let id = *idle_longest.expect("a full table has a session").0;
             self.sessions.remove(&id);
+            self.evicted += 1;
         }
         let id = SessionId::from_register(op, index);
         let session = Session {
