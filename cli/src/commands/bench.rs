@@ -11,7 +11,7 @@ use protocol::client::ClientSettings;
 use protocol::data::placement::Layout;
 use protocol::types::{ClientId, Epoch, Peer};
 use tokio::sync::{oneshot, watch};
-use transport::{Inbox, Settings, Transport};
+use transport::{Inbox, Transport};
 
 use super::open_files::raise_limit;
 use super::{Failure, print};
@@ -97,14 +97,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
 }
 
 fn transport(cluster: &settings::Cluster, client: ClientId) -> Result<(Transport, Inbox), Failure> {
-    Transport::start(Settings {
-        key: cluster.key.clone(),
-        own: Peer::Client(client),
-        listen: vec![],
-        replicas: cluster.replicas().map(|(id, place)| (id, place.to_owned())).collect(),
-        limits: transport::limits::Limits::default(),
-    })
-    .map_err(Failure::new)
+    Transport::start(cluster.transport(Peer::Client(client), vec![])).map_err(Failure::new)
 }
 
 fn options(cluster: &settings::Cluster, client: ClientId) -> ClusterOptions {
@@ -139,15 +132,19 @@ async fn from_within(seat: Seat, sources: &Sources, plan: Plan) -> Result<Report
     let replica = tokio::spawn(process::run(seat, listening, ends, move |shared| {
         let _ = tell.send(Arc::clone(shared));
     }));
-    let Ok(shared) = told.await else {
+    let ready = async {
+        let Ok(shared) = told.await else { return None };
+        while !shared.status().ready {
+            if replica.is_finished() {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Some(shared)
+    };
+    let Some(shared) = ready.await else {
         return Err(replica.await.map_err(Failure::new)?.err().unwrap_or_else(|| Failure::new("ended")));
     };
-    while !shared.status().ready {
-        if replica.is_finished() {
-            return Err(replica.await.map_err(Failure::new)?.err().unwrap_or_else(|| Failure::new("ended")));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
     let client = NearLink::join(&shared, transport.clone(), inbox, options);
     let report = bench::run(client.clone(), plan).await?;
     client.close().await;

@@ -9,7 +9,7 @@ use protocol::types::{ClientId, Peer, ReplicaId};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time;
-use transport::{Settings, Transport};
+use transport::Transport;
 
 use super::{Failure, print};
 use crate::process;
@@ -37,14 +37,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::new)?;
     runtime.block_on(async {
         let client = ClientId::new(u128::from_le_bytes(process::random()));
-        let (transport, _inbox) = Transport::start(Settings {
-            key: cluster.key.clone(),
-            own: Peer::Client(client),
-            listen: vec![],
-            replicas: cluster.replicas().map(|(id, place)| (id, place.to_owned())).collect(),
-            limits: transport::limits::Limits::default(),
-        })
-        .map_err(Failure::new)?;
+        let (transport, _inbox) =
+            Transport::start(cluster.transport(Peer::Client(client), vec![])).map_err(Failure::new)?;
         loop {
             let reports = ask_all(&transport, &cluster).await;
             let judgement = Judgement::of(&reports, replica::driver::clock::wall().get());

@@ -18,9 +18,9 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time;
-use transport::{Received, Settings, Transport};
+use transport::{Received, Transport};
 
-use super::{Shared, random, transport_settings};
+use super::{Shared, random};
 use crate::commands::Failure;
 
 /// What upkeep needs before its chunks are open: its name as a client, and how the others are reached
@@ -36,11 +36,9 @@ pub(super) struct Upkeep {
 impl Upkeep {
     pub(super) fn start(shared: &Shared) -> Result<Upkeep, Failure> {
         let client = ClientId::new(u128::from_le_bytes(random()));
-        let (transport, inbox) = Transport::start(Settings {
-            own: Peer::Client(client),
-            ..transport_settings(&shared.seat, vec![])
-        })
-        .map_err(Failure::new)?;
+        let (transport, inbox) =
+            Transport::start(shared.seat.cluster.transport(Peer::Client(client), vec![]))
+                .map_err(Failure::new)?;
         let handle = Arc::new(OnceLock::new());
         let receiving = tokio::spawn(receive(Arc::clone(&handle), inbox.replicas));
         Ok(Upkeep { client, transport, handle, receiving })

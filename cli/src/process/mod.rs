@@ -13,7 +13,6 @@ mod founding;
 mod near;
 mod shared;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use protocol::config::{Config, Limits, Timeouts};
@@ -24,7 +23,7 @@ use replica::storage::disk::RealDisk;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
-use transport::{Settings, Transport};
+use transport::Transport;
 
 use crate::admin;
 use crate::commands::Failure;
@@ -63,7 +62,8 @@ pub(crate) async fn run(
     let config = config_of(&seat);
     let (disk, past) = open_disk(&seat, &config).await?;
     let (transport, inbox) =
-        Transport::start(transport_settings(&seat, listening.listen.clone())).map_err(Failure::new)?;
+        Transport::start(seat.cluster.transport(Peer::Replica(seat.replica), listening.listen.clone()))
+            .map_err(Failure::new)?;
     let shared = Arc::new(Shared::new(seat, listening.reserve, transport.clone(), past));
     begun(&shared);
 
@@ -101,16 +101,6 @@ pub(crate) async fn run(
     };
     transport.close().await;
     ended
-}
-
-fn transport_settings(seat: &Seat, listen: Vec<SocketAddr>) -> Settings {
-    Settings {
-        key: seat.cluster.key.clone(),
-        own: Peer::Replica(seat.replica),
-        listen,
-        replicas: seat.cluster.replicas().map(|(id, place)| (id, place.to_owned())).collect(),
-        limits: transport::limits::Limits::default(),
-    }
 }
 
 /// Waits until `stop` becomes true, or nobody is left who could say so.

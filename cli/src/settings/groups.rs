@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use protocol::quorums::Quorums;
-use protocol::types::ReplicaId;
+use protocol::types::{Peer, ReplicaId};
 use tracing::level_filters::LevelFilter;
 use transport::ClusterKey;
 
@@ -57,6 +57,17 @@ impl Cluster {
 
     pub(crate) fn quorums(&self) -> Quorums {
         Quorums::of(self.peers.len())
+    }
+
+    /// How a process of this cluster speaks: as `own`, to all replicas, reached at `listen`.
+    pub(crate) fn transport(&self, own: Peer, listen: Vec<SocketAddr>) -> transport::Settings {
+        transport::Settings {
+            key: self.key.clone(),
+            own,
+            listen,
+            replicas: self.replicas().map(|(id, place)| (id, place.to_owned())).collect(),
+            limits: transport::limits::Limits::default(),
+        }
     }
 
     /// All replicas with their places.

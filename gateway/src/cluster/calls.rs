@@ -1,7 +1,6 @@
 //! The calls that one upload or one read has under way.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::data::message::DataBody;
@@ -32,9 +31,9 @@ impl<L: Link> Calls<L> {
     }
 
     pub(super) fn make(&mut self, to: ReplicaId, call: u64, body: DataBody) {
-        let shared = Arc::new(self.cluster.clone());
+        let cluster = self.cluster.clone();
         let handle = self.tasks.spawn(async move {
-            let answer = shared.link().call(to, body, PATIENCE).await;
+            let answer = cluster.link().call(to, body, PATIENCE).await;
             Answered { from: to, call, answer }
         });
         self.handles.insert(call, handle);

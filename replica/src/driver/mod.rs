@@ -88,10 +88,6 @@ impl Driver {
         self.handle.clone()
     }
 
-    pub fn has_ended(&self) -> bool {
-        self.core.is_finished()
-    }
-
     /// Waits for the end. When this returns, nobody touches the disk any more.
     pub fn join(self) -> Ended {
         let ended = self.core.join().unwrap_or_else(|_| Ended::Failed("the core panicked".to_owned()));

@@ -6,19 +6,17 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::format::{self, Address, HEADER_COPIES, PAGE, SegmentHeader};
 use crate::storage::disk::{Disk, DiskFile};
+use crate::storage::numbered;
 
 const PREFIX: &str = "chunks-";
 
 pub(super) fn name(number: u32) -> String {
-    format!("{PREFIX}{number:08}")
+    numbered::name(PREFIX, number)
 }
 
 /// The segments among the names, ascending.
 pub(super) fn numbers(names: &[String]) -> Vec<u32> {
-    let parse = |found: &String| found.strip_prefix(PREFIX)?.parse().ok().filter(|it| name(*it) == *found);
-    let mut numbers: Vec<u32> = names.iter().filter_map(parse).collect();
-    numbers.sort_unstable();
-    numbers
+    numbered::numbers(PREFIX, names)
 }
 
 /// Creates a segment. Its header, the space of its slots and its name are durable before anything

@@ -7,19 +7,17 @@ use protocol::types::Op;
 
 use super::format::Layout;
 use crate::storage::disk::{Disk, DiskFile, SECTOR_SIZE, is_unreadable};
+use crate::storage::numbered;
 
 const PREFIX: &str = "wal-";
 
 pub(super) fn name(number: u32) -> String {
-    format!("{PREFIX}{number:08}")
+    numbered::name(PREFIX, number)
 }
 
 /// The segments among the names, ascending.
 pub(super) fn numbers(names: &[String]) -> Vec<u32> {
-    let parse = |found: &String| found.strip_prefix(PREFIX)?.parse().ok().filter(|it| name(*it) == *found);
-    let mut numbers: Vec<u32> = names.iter().filter_map(parse).collect();
-    numbers.sort_unstable();
-    numbers
+    numbered::numbers(PREFIX, names)
 }
 
 pub(super) struct Segment<F> {
