@@ -126,7 +126,10 @@ impl<D: Disk> CoreThread<D> {
                 ended = self.tick_if_due(&mut tick_at, &mut effects);
             }
             let now = Instant::now();
-            self.post();
+            // Whose disk has failed says nothing more, also not what was true a moment ago.
+            if !matches!(ended, Some(Ended::Failed(_))) {
+                self.post();
+            }
             if now >= publish_at {
                 publish_at = now + PUBLISH_EVERY;
                 self.publish();
