@@ -7,6 +7,7 @@
 pub mod chunks;
 pub mod disk;
 pub mod expected_panic;
+pub mod scrub_position;
 pub mod superblock;
 pub mod tables;
 pub mod wal;
