@@ -123,6 +123,16 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         self.hand_over(out);
     }
 
+    /// The driver could not read the tables: for a question that it asked itself. Nothing else may ever
+    /// read that row on a backup, so the core would not come upon the damage by itself.
+    pub fn tables_cannot_be_read(&mut self, reason: String, out: &mut Vec<Effect>) {
+        if !self.halted {
+            self.lose_tables(reason);
+            self.settle();
+        }
+        self.hand_over(out);
+    }
+
     /// The WAL holds the entry, body and stub.
     pub fn on_appended(&mut self, op: Op, name: Checksum, out: &mut Vec<Effect>) {
         if !self.halted {

@@ -33,6 +33,7 @@ use protocol::types::{ClientId, Peer, ReplicaId};
 use crate::driver::{DriverHandle, Inbox};
 use crate::storage::chunks::{ChunkOptions, ChunkStore};
 use crate::storage::disk::Disk;
+use crate::storage::scrub_position::ScrubPosition;
 use thread::{DataThread, Input};
 pub use vitals::{DataVitals, DataVitalsNow};
 
@@ -99,10 +100,11 @@ impl DataPlane {
                 "chunks are damaged beyond their names: all that should be here is compared with what is"
             );
         }
+        let (position, scrub_from) = ScrubPosition::open(disk)?;
         let inbox = Arc::new(Inbox::new(CALLS_MAX, CALL_BYTES_MAX));
         let vitals = Arc::new(DataVitals::default());
         let (queues, mut threads) =
-            store::spawn_all(disk.clone(), chunks, options.chunks.reserve_bytes, &inbox, &vitals)?;
+            store::spawn_all(disk.clone(), chunks, position, options.chunks.reserve_bytes, &inbox, &vitals)?;
         let client = options.client_id;
         let layout = Layout::first(config.quorums);
         let thread = DataThread::new(
@@ -116,6 +118,7 @@ impl DataPlane {
             queues,
             vitals.clone(),
             report,
+            scrub_from,
         );
         threads.push(std::thread::Builder::new().name("data".to_owned()).spawn(move || thread.run())?);
         Ok(DataPlane { handle: DataHandle { inbox, vitals, client }, threads })

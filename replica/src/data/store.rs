@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use protocol::catalog::ChunkId;
+use protocol::catalog::{BodyId, ChunkId};
 use protocol::data::outline::ChunkRoot;
 use protocol::data::storage::{Found, Job, ReadBlocks, ReadFault, StoreFault};
 
@@ -15,6 +15,7 @@ use super::vitals::DataVitals;
 use crate::driver::Inbox;
 use crate::storage::chunks::{self, AppendError, ChunkReader, ChunkStore, VerifiedChunk};
 use crate::storage::disk::Disk;
+use crate::storage::scrub_position::ScrubPosition;
 
 /// Threads that hash and read. As many as it takes to keep a fast disk busy while one of them hashes.
 const CHECK_THREADS: usize = 2;
@@ -84,6 +85,8 @@ enum WriteTask {
         job: Job,
         chunks: Vec<ChunkId>,
     },
+    /// How far the scrub has come.
+    KeepPosition(Option<BodyId>),
 }
 
 /// Bounded by what the holder and upkeep have under way.
@@ -116,6 +119,10 @@ impl Queues {
         self.write.complete(WriteTask::Delete { owner, job, chunks });
     }
 
+    pub(super) fn keep_position(&self, position: Option<BodyId>) {
+        self.write.complete(WriteTask::KeepPosition(position));
+    }
+
     pub(super) fn close(&self) {
         self.write.close();
     }
@@ -124,6 +131,7 @@ impl Queues {
 pub(super) fn spawn_all<D: Disk>(
     disk: D,
     chunks: ChunkStore<D>,
+    position: ScrubPosition<D>,
     reserve_bytes: u64,
     data: &Arc<Inbox<Input>>,
     vitals: &Arc<DataVitals>,
@@ -162,6 +170,8 @@ pub(super) fn spawn_all<D: Disk>(
         disk,
         reader: chunks.reader(),
         chunks,
+        position,
+        kept: None,
         reserve_bytes,
         data: data.clone(),
         vitals: vitals.clone(),
@@ -243,6 +253,9 @@ struct Writer<D: Disk> {
     disk: D,
     reader: ChunkReader<D>,
     chunks: ChunkStore<D>,
+    position: ScrubPosition<D>,
+    /// The position that was written last by this process.
+    kept: Option<Option<BodyId>>,
     reserve_bytes: u64,
     data: Arc<Inbox<Input>>,
     vitals: Arc<DataVitals>,
@@ -291,6 +304,11 @@ impl<D: Disk> Writer<D> {
                     self.chunks.delete(&chunks)?;
                     self.data.complete(Input::Report(owner, job, Report::Done));
                 }
+                WriteTask::KeepPosition(position) if self.kept == Some(position) => {}
+                WriteTask::KeepPosition(position) => match self.position.keep(position) {
+                    Ok(()) => self.kept = Some(position),
+                    Err(error) => tracing::warn!(%error, "how far the scrub is could not be kept"),
+                },
             }
         }
         self.commit(&mut stored)

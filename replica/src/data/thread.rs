@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::catalog::{ChunkId, QueryReply, Reply};
+use protocol::catalog::{BodyId, ChunkId, QueryReply, Reply};
 use protocol::client::{Client, Failure, Output, Ticket};
 use protocol::config::Config;
 use protocol::data::holder::{Holder, HolderOutput};
@@ -28,6 +28,9 @@ use crate::storage::chunks::OpenReport;
 
 /// How often the standing of the core is looked at, and the machines are told the time.
 const TICK: Duration = Duration::from_millis(20);
+
+/// How often it is kept how far the scrub has come. At worst so much is read twice.
+const KEEP_POSITION_EVERY: Duration = Duration::from_secs(180);
 
 /// Until when an operation of upkeep may take effect. What it says stays true for as long as the disk
 /// does that it names, so it needs no end; and one taken from a clock that is behind would lie in the
@@ -92,13 +95,14 @@ impl DataThread {
         queues: Queues,
         vitals: Arc<DataVitals>,
         report: OpenReport,
+        scrub_from: Option<BodyId>,
     ) -> DataThread {
         let (me, now) = (config.replica, clock::now());
         // Until the core says otherwise, nobody's word counts here.
         let standing = Standing { incarnation: Incarnation::ZERO, ready: false, primary: false, layout };
         let replica_count =
             u8::try_from(config.quorums.replica_count).expect("there are at most seven replicas");
-        let mut upkeep = Upkeep::new(me, standing, None, options.upkeep, options.seed, now);
+        let mut upkeep = Upkeep::new(me, standing, scrub_from, options.upkeep, options.seed, now);
         for chunk in report.suspects {
             upkeep.on_damage(now, chunk);
         }
@@ -130,6 +134,7 @@ impl DataThread {
     pub(super) fn run(mut self) {
         let mut inputs = Vec::new();
         let mut tick_at = Instant::now();
+        let mut keep_at = Instant::now() + KEEP_POSITION_EVERY;
         let mut goes_on = true;
         while goes_on {
             goes_on = self.inbox.take(&mut inputs, Some(tick_at));
@@ -140,8 +145,13 @@ impl DataThread {
                 tick_at = Instant::now() + TICK;
                 self.tick();
             }
+            if Instant::now() >= keep_at {
+                keep_at = Instant::now() + KEEP_POSITION_EVERY;
+                self.queues.keep_position(self.upkeep.scrub_position());
+            }
             self.perform();
         }
+        self.queues.keep_position(self.upkeep.scrub_position());
         self.inbox.close();
         self.queues.close();
     }

@@ -169,7 +169,7 @@ impl<D: Disk> CoreThread<D> {
                     self.core.on_checkpoint_flushed(effects);
                 }
             }
-            Input::Ask { query, asked } => asked(self.answer(&query)),
+            Input::Ask { query, asked } => asked(self.answer(&query, effects)),
             Input::Resign => self.core.resign(effects),
             Input::StorageFailed { what, error } => {
                 return Some(Ended::Failed(format!("{what}: {error}")));
@@ -180,7 +180,7 @@ impl<D: Disk> CoreThread<D> {
     }
 
     /// In the middle of a sync the tables are a mixture of two states, and say what was never true.
-    fn answer(&self, query: &Bytes) -> Option<LocalAnswer> {
+    fn answer(&mut self, query: &Bytes, effects: &mut Vec<Effect>) -> Option<LocalAnswer> {
         let state = self.core.state();
         if state.tables().syncing().is_some() {
             return None;
@@ -189,10 +189,8 @@ impl<D: Disk> CoreThread<D> {
             Ok(answer) => {
                 Some(LocalAnswer { applied: self.core.applied(), incarnations: state.incarnations(), answer })
             }
-            // The core meets the same fault at its own next read of that row, and knows what to do
-            // about it.
             Err(fault) => {
-                tracing::error!(reason = fault.reason, "the tables cannot be read");
+                self.core.tables_cannot_be_read(fault.to_string(), effects);
                 None
             }
         }

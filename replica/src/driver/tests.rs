@@ -15,7 +15,7 @@ use protocol::data::receipt::ReceiptKey;
 use protocol::message::Message;
 use protocol::quorums::Quorums;
 use protocol::types::{ClientId, ClusterId, Epoch, Nonce, Peer, ReplicaId, Timestamp};
-use protocol::vsr::StatusName;
+use protocol::vsr::{Effect, Halt, StatusName};
 use protocol::wire::Wire;
 
 use super::*;
@@ -331,6 +331,37 @@ fn a_disk_tells_what_it_has_been_through() {
     std::fs::remove_dir_all(cluster.path(id)).unwrap();
     format_replacement(&cluster.disk(id), &config, Nonce::new(77)).unwrap();
     assert_eq!(past(&cluster.disk(id), &config).unwrap(), Past::Started);
+}
+
+/// A question of the data plane met damage in a row that no request reads. The replica stayed, and so
+/// did the damage.
+#[test]
+fn a_core_that_is_told_of_damage_remembers_it_and_ends() {
+    let mut cluster = Cluster::of(3, "told");
+    let id = ReplicaId::new(1);
+    cluster.stop(id);
+    let options = OpenOptions::standard();
+    let OpenReplica { mut core, .. } =
+        open(&cluster.disk(id), &cluster.config(id), catalog(), options, 1).unwrap();
+    let mut effects = Vec::new();
+    core.start(clock::now(), clock::wall(), &mut effects);
+    core.tables_cannot_be_read("a block is rotten".to_owned(), &mut effects);
+
+    let (mut remembered, mut halt) = (false, None);
+    for _ in 0..10 {
+        for effect in std::mem::take(&mut effects) {
+            match effect {
+                Effect::WriteSuperblock(superblock) => {
+                    remembered = superblock.tables_lost;
+                    core.on_superblock_written(&mut effects);
+                }
+                Effect::Halt(why) => halt = Some(why),
+                _ => {}
+            }
+        }
+    }
+    assert!(remembered, "the next start has to know");
+    assert_eq!(halt, Some(Halt::TablesLost("a block is rotten".to_owned())));
 }
 
 #[test]

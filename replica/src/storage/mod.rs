@@ -8,6 +8,7 @@ pub mod chunks;
 pub mod disk;
 pub mod expected_panic;
 mod numbered;
+pub mod scrub_position;
 pub mod superblock;
 pub mod tables;
 pub mod wal;
