@@ -1,5 +1,12 @@
-//! The client's side of a cluster.
+//! A gateway: S3 on one side, the cluster on the other.
 //!
-//! In reading order: putting, getting and asking through the cluster (`cluster`).
+//! ```text
+//!  HTTP ─▶ http ─▶ auth ─▶ s3/<operation> ─▶ body ─▶ cluster ══QUIC══▶ replicas
+//! ```
+//!
+//! In reading order: requests and answers (`http`), who asks and what they may do (`auth`), the bytes of
+//! a request (`body`), the operations (`s3`), and putting, getting and asking through the cluster
+//! (`cluster`).
 
 pub mod cluster;
+pub mod s3;
