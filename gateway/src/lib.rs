@@ -8,5 +8,6 @@
 //! a request (`body`), the operations (`s3`), and putting, getting and asking through the cluster
 //! (`cluster`).
 
+pub mod auth;
 pub mod cluster;
 pub mod s3;
