@@ -10,4 +10,5 @@
 
 pub mod auth;
 pub mod cluster;
+pub mod http;
 pub mod s3;

@@ -91,7 +91,7 @@ const SUB_RESOURCES: &[&str] = &[
     "website",
 ];
 
-pub fn route(head: &Head) -> S3Result<Operation> {
+pub(super) fn route(head: &Head) -> S3Result<Operation> {
     let sub_resource = sub_resource(&head.query)?;
     match (&head.target.bucket, &head.target.key) {
         (None, _) => route_service(head),
