@@ -9,5 +9,6 @@
 //! (`cluster`).
 
 pub mod auth;
+pub mod body;
 pub mod cluster;
 pub mod s3;

@@ -1,0 +1,3 @@
+mod checksum;
+mod chunked;
+pub use checksum::{Algorithm, Checksum, ChecksumType};
