@@ -11,4 +11,5 @@
 pub mod auth;
 pub mod body;
 pub mod cluster;
+pub mod http;
 pub mod s3;
