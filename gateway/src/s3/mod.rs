@@ -1,6 +1,7 @@
 //! The operations of S3, a file each, and what they share.
 
 mod error;
+pub(crate) mod upload_id;
 pub(crate) mod xml;
 
 pub use error::{ErrorCode, S3Error, S3Result};
