@@ -8,5 +8,8 @@
 //! a request (`body`), the operations (`s3`), and putting, getting and asking through the cluster
 //! (`cluster`).
 
+pub mod auth;
+pub mod body;
 pub mod cluster;
+pub mod http;
 pub mod s3;
