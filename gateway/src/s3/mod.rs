@@ -4,6 +4,7 @@ mod conditions;
 mod error;
 mod headers;
 mod unsupported;
+pub(crate) mod upload_id;
 pub(crate) mod xml;
 
 pub use error::{ErrorCode, S3Error, S3Result};
