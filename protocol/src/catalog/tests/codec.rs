@@ -81,7 +81,13 @@ fn operations() -> Vec<Operation> {
             deletes: vec![Delete { key: key.clone(), conditions: conditions.clone() }],
         },
         Operation::PutObjectTags { bucket: bucket.clone(), key: key.clone(), tags: tags.clone() },
-        Operation::CreateUpload { bucket: bucket.clone(), key: key.clone(), headers, tags },
+        Operation::CreateUpload {
+            bucket: bucket.clone(),
+            key: key.clone(),
+            headers,
+            tags,
+            checksum: Some(4),
+        },
         Operation::PutPart {
             bucket: bucket.clone(),
             key: key.clone(),
@@ -100,6 +106,7 @@ fn operations() -> Vec<Operation> {
             source_key: "s".into(),
             source_conditions,
             range: Some(ByteRange { offset: 1, length: 2 }),
+            checksums: checksums.clone(),
         },
         Operation::CompleteUpload {
             bucket: bucket.clone(),
@@ -188,7 +195,7 @@ fn the_bytes_of_operations_and_queries_are_these() {
         &put_tags.to_bytes()[..],
         b"\x0d\x01\0\0\0b\x01\x09\0\0\0\0\0\0\0\x01\0\0\0k\x01\0\0\0\x01\0\0\0t\x01\0\0\0v"
     );
-    assert_eq!(fingerprint(operations()), "7b8d3521d96d6d185194d19ecba07f0f");
+    assert_eq!(fingerprint(operations()), "f02f5ae89e0956254a66419dea3e99b0");
     assert_eq!(fingerprint(queries()), "5a4becfe32df828e72ec2822fac24234");
 }
 
