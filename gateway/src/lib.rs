@@ -9,6 +9,7 @@
 //! (`cluster`).
 
 pub mod auth;
+pub mod body;
 pub mod cluster;
 pub mod http;
 pub mod s3;

@@ -6,17 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use gateway::cluster::{Cluster, ClusterOptions};
-use protocol::client::ClientSettings;
-use protocol::data::placement::Layout;
-use protocol::types::{ClientId, Epoch, Peer};
 use tokio::sync::{oneshot, watch};
-use transport::{Inbox, Transport};
 
 use super::open_files::raise_limit;
 use super::{Failure, print};
 use crate::bench::{self, Plan, Report};
-use crate::process::{self, NearLink};
+use crate::process::{self, client};
 use crate::settings::{self, Listening, Seat, Setting, Sources};
 
 /// With a directory, the process runs a replica itself.
@@ -96,37 +91,16 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn transport(cluster: &settings::Cluster, client: ClientId) -> Result<(Transport, Inbox), Failure> {
-    Transport::start(cluster.transport(Peer::Client(client), vec![])).map_err(Failure::new)
-}
-
-fn options(cluster: &settings::Cluster, client: ClientId) -> ClusterOptions {
-    ClusterOptions {
-        cluster: cluster.key.cluster(),
-        epoch: Epoch::ZERO,
-        layout: Layout::first(cluster.quorums()),
-        client,
-        seed: u64::from_le_bytes(process::random()),
-        settings: ClientSettings::standard(),
-    }
-}
-
 async fn from_outside(cluster: &settings::Cluster, plan: Plan) -> Result<Report, Failure> {
-    let id = ClientId::new(u128::from_le_bytes(process::random()));
-    let (transport, inbox) = transport(cluster, id)?;
-    let client = Cluster::over(transport.clone(), inbox, options(cluster, id));
-    let report = bench::run(client.clone(), plan).await?;
+    let client = client::from_outside(cluster)?;
+    let report = bench::run(client.cluster.clone(), plan).await?;
     client.close().await;
-    transport.close().await;
     Ok(report)
 }
 
 /// Runs a replica in this process, and the load beside it.
 async fn from_within(seat: Seat, sources: &Sources, plan: Plan) -> Result<Report, Failure> {
     let listening = Listening { admin: None, ..Listening::from(sources, &seat)? };
-    let id = ClientId::new(u128::from_le_bytes(process::random()));
-    let (transport, inbox) = transport(&seat.cluster, id)?;
-    let options = options(&seat.cluster, id);
     let (end, ends) = watch::channel(false);
     let (tell, told) = oneshot::channel();
     let replica = tokio::spawn(process::run(seat, listening, ends, move |shared| {
@@ -145,10 +119,9 @@ async fn from_within(seat: Seat, sources: &Sources, plan: Plan) -> Result<Report
     let Some(shared) = ready.await else {
         return Err(replica.await.map_err(Failure::new)?.err().unwrap_or_else(|| Failure::new("ended")));
     };
-    let client = NearLink::join(&shared, transport.clone(), inbox, options);
-    let report = bench::run(client.clone(), plan).await?;
+    let client = client::beside(&shared)?;
+    let report = bench::run(client.cluster.clone(), plan).await?;
     client.close().await;
-    transport.close().await;
     end.send_replace(true);
     replica.await.map_err(Failure::new)??;
     Ok(report)

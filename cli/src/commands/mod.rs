@@ -3,7 +3,9 @@
 
 mod bench;
 mod dev;
+mod gateway;
 mod keygen;
+mod node;
 mod open_files;
 mod replace_disk;
 mod replica;
@@ -59,6 +61,8 @@ fn program() -> Command {
         .subcommand(keygen::command())
         .subcommand(dev::command())
         .subcommand(replica::command())
+        .subcommand(gateway::command())
+        .subcommand(node::command())
         .subcommand(replace_disk::command())
         .subcommand(status::command())
         .subcommand(bench::command())
@@ -89,6 +93,8 @@ fn dispatch(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         Some(("dev", matches)) => dev::run(matches),
         Some(("keygen", matches)) => keygen::run(matches),
         Some(("replica", matches)) => replica::run(matches),
+        Some(("gateway", matches)) => gateway::run(matches),
+        Some(("node", matches)) => node::run(matches),
         Some(("replace-disk", matches)) => replace_disk::run(matches),
         Some(("status", matches)) => status::run(matches),
         Some(("bench", matches)) => bench::run(matches),

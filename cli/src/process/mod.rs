@@ -4,13 +4,16 @@
 //!
 //! In reading order: what the parts share (`shared`), whether a blank disk may be taken for a new one
 //! (`founding`), the core (`core`), the data plane (`data`), and who asks from outside (`calls`)
-//! and from the same process (`near`).
+//! and from the same process (`near`). Then who uses a cluster: a client (`client`), and the S3 side
+//! (`s3`).
 
 mod calls;
+pub(crate) mod client;
 mod core;
 mod data;
 mod founding;
 mod near;
+pub(crate) mod s3;
 mod shared;
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use gateway::http::TlsFiles;
 use protocol::quorums::Quorums;
 use protocol::types::{Peer, ReplicaId};
 use tracing::level_filters::LevelFilter;
@@ -10,8 +11,9 @@ use transport::ClusterKey;
 
 use super::sources::{SettingError, Sources};
 use super::table::{
-    ADMIN, CLUSTER_KEY_FILE, CLUSTER_KEY_VARIABLE, CONFIG, DIR, LISTEN, LOG_FORMAT, LOG_LEVEL, NEW_CLUSTER,
-    PEERS, REPLICA, RESERVE, Setting,
+    ACCESS_KEY, ADMIN, CLUSTER_KEY_FILE, CLUSTER_KEY_VARIABLE, CONFIG, DIR, DOMAINS, LISTEN, LOG_FORMAT,
+    LOG_LEVEL, NEW_CLUSTER, PEERS, REGION, REPLICA, RESERVE, S3_LISTEN, SECRET_KEY_FILE, SECRET_KEY_VARIABLE,
+    Setting, TLS_CERTIFICATES, TLS_KEY,
 };
 use super::values::{self, LogFormat, Reserve};
 
@@ -39,6 +41,17 @@ pub(crate) struct Listening {
     pub(crate) reserve: Reserve,
     /// Somebody said that the cluster is new. Says nothing about a directory that is not blank.
     pub(crate) new_cluster: bool,
+}
+
+/// The S3 side.
+#[derive(Clone)]
+pub(crate) struct S3 {
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) access_key: String,
+    pub(crate) secret_key: String,
+    pub(crate) region: String,
+    pub(crate) domains: Vec<String>,
+    pub(crate) tls: Option<TlsFiles>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +127,51 @@ impl Listening {
     }
 }
 
+impl S3 {
+    pub(crate) const SETTINGS: &[&Setting] =
+        &[&S3_LISTEN, &ACCESS_KEY, &SECRET_KEY_FILE, &REGION, &DOMAINS, &TLS_CERTIFICATES, &TLS_KEY];
+    pub(crate) const CREDENTIALS: &[&Setting] = &[&CONFIG, &ACCESS_KEY, &SECRET_KEY_FILE];
+    const PORT: u16 = 9000;
+    pub(crate) const REGION: &str = "us-east-1";
+
+    pub(crate) fn from(sources: &Sources) -> Result<S3, SettingError> {
+        let everywhere =
+            || vec![(Ipv4Addr::UNSPECIFIED, S3::PORT).into(), (Ipv6Addr::UNSPECIFIED, S3::PORT).into()];
+        let tls = match (
+            sources.optional(&TLS_CERTIFICATES, values::path)?,
+            sources.optional(&TLS_KEY, values::path)?,
+        ) {
+            (Some(certificates), Some(key)) => Some(TlsFiles { certificates, key }),
+            (None, None) => None,
+            (Some(_), None) => return Err(SettingError::Missing(&TLS_KEY)),
+            (None, Some(_)) => return Err(SettingError::Missing(&TLS_CERTIFICATES)),
+        };
+        let Some((access_key, secret_key)) = S3::credentials(sources)? else {
+            return Err(SettingError::Missing(&ACCESS_KEY));
+        };
+        Ok(S3 {
+            listen: sources.optional(&S3_LISTEN, values::addresses)?.unwrap_or_else(everywhere),
+            access_key,
+            secret_key,
+            region: sources.optional(&REGION, values::region)?.unwrap_or_else(|| S3::REGION.to_owned()),
+            domains: sources.optional(&DOMAINS, values::domains)?.unwrap_or_default(),
+            tls,
+        })
+    }
+}
+
+impl S3 {
+    /// The root user's access key and its secret. None if neither is given.
+    pub(crate) fn credentials(sources: &Sources) -> Result<Option<(String, String)>, SettingError> {
+        let secret =
+            sources.find(&SECRET_KEY_FILE).is_some() || sources.variable(SECRET_KEY_VARIABLE).is_some();
+        if !secret && sources.find(&ACCESS_KEY).is_none() {
+            return Ok(None);
+        }
+        Ok(Some((sources.required(&ACCESS_KEY, values::access_key)?, secret_key(sources)?)))
+    }
+}
+
 impl Logging {
     pub(crate) const SETTINGS: &[&Setting] = &[&LOG_FORMAT, &LOG_LEVEL];
 
@@ -125,24 +183,40 @@ impl Logging {
     }
 }
 
-/// The key itself may stand in the environment. It beats the file of settings like any variable does.
 fn cluster_key(sources: &Sources) -> Result<ClusterKey, SettingError> {
     let from_file = |path: &str| ClusterKey::read(Path::new(path)).map_err(|error| error.to_string());
-    let file = sources.find(&CLUSTER_KEY_FILE);
-    let Some(text) = sources.variable(CLUSTER_KEY_VARIABLE) else {
-        return sources.required(&CLUSTER_KEY_FILE, from_file);
+    let from_text = |text: &str| text.parse().map_err(|error: transport::KeyError| error.to_string());
+    secret(sources, &CLUSTER_KEY_FILE, CLUSTER_KEY_VARIABLE, from_file, from_text)
+}
+
+fn secret_key(sources: &Sources) -> Result<String, SettingError> {
+    let from_file = |path: &str| {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+        values::secret_key(text.trim())
     };
-    match file {
-        Some((_, super::sources::Origin::Flag(_))) => sources.required(&CLUSTER_KEY_FILE, from_file),
-        Some((_, super::sources::Origin::Variable(other))) => Err(SettingError::Together(format!(
-            "{CLUSTER_KEY_VARIABLE} and {other} are both set: which is meant?"
-        ))),
+    secret(sources, &SECRET_KEY_FILE, SECRET_KEY_VARIABLE, from_file, values::secret_key)
+}
+
+/// A secret may stand in a file, or itself in the environment. There it beats the file of settings like
+/// any variable does.
+fn secret<T>(
+    sources: &Sources,
+    file: &'static Setting,
+    variable: &'static str,
+    from_file: impl FnOnce(&str) -> Result<T, String>,
+    from_text: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, SettingError> {
+    let Some(text) = sources.variable(variable) else {
+        return sources.required(file, from_file);
+    };
+    match sources.find(file) {
+        Some((_, super::sources::Origin::Flag(_))) => sources.required(file, from_file),
+        Some((_, super::sources::Origin::Variable(other))) => {
+            Err(SettingError::Together(format!("{variable} and {other} are both set: which is meant?")))
+        }
         Some((_, super::sources::Origin::File(_))) | None => {
-            text.trim().parse().map_err(|error: transport::KeyError| SettingError::Wrong {
-                name: CLUSTER_KEY_FILE.name,
-                origin: CLUSTER_KEY_VARIABLE.to_owned(),
-                what: error.to_string(),
-            })
+            let wrong = |what| SettingError::Wrong { name: file.name, origin: variable.to_owned(), what };
+            from_text(text.trim()).map_err(wrong)
         }
     }
 }

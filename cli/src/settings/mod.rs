@@ -12,7 +12,7 @@ pub(crate) mod table;
 mod tests;
 mod values;
 
-pub(crate) use groups::{Cluster, Listening, Logging, Seat};
+pub(crate) use groups::{Cluster, Listening, Logging, S3, Seat};
 pub(crate) use sources::{SettingError, Sources};
 pub(crate) use table::Setting;
 pub(crate) use values::{LogFormat, Reserve};

@@ -27,6 +27,13 @@ settings! {
     LISTEN: "listen" "ADDRESS:PORT,..." "Where the other replicas and clients reach this one [default: all addresses, the port of its own entry in peers]";
     ADMIN: "admin" "ADDRESS:PORT" "Where health, metrics and status are served over HTTP; empty turns it off [default: 127.0.0.1:9100]";
     RESERVE: "reserve" "SIZE" "Free space that objects never take, as 1GiB or 5% [default: 5%]";
+    S3_LISTEN: "s3-listen" "ADDRESS:PORT,..." "Where S3 clients are served [default: port 9000 of all addresses]";
+    ACCESS_KEY: "access-key" "ID" "The root user's access key: 3 to 128 characters";
+    SECRET_KEY_FILE: "secret-key-file" "FILE" "The secret of the root user's access key, at least 8 characters; or put the secret itself into VIEWSTONE_SECRET_KEY";
+    REGION: "region" "NAME" "What the store calls its region; requests signed for another one are served as well [default: us-east-1]";
+    DOMAINS: "domains" "NAME,..." "Host names of which a subdomain is a bucket";
+    TLS_CERTIFICATES: "tls-certificates" "FILE" "The S3 side's certificate and those that vouch for it, as PEM. Read again when it changes";
+    TLS_KEY: "tls-key" "FILE" "The key of the S3 side's certificate, as PEM";
     NEW_CLUSTER: "new-cluster" "" "A blank directory is that of a new cluster, for its first start; without it, it is taken for a lost disk [default: false]";
     LOG_FORMAT: "log-format" "FORMAT" "text or json [default: text]";
     LOG_LEVEL: "log-level" "LEVEL" "error, warn, info, debug or trace [default: info]";
@@ -35,6 +42,9 @@ settings! {
 /// The key itself, for those who keep secrets in the environment. Neither a flag, which everybody on
 /// the machine can read, nor a key of the file, which is copied about.
 pub(crate) const CLUSTER_KEY_VARIABLE: &str = "VIEWSTONE_CLUSTER_KEY";
+
+/// The same for the root user's secret.
+pub(crate) const SECRET_KEY_VARIABLE: &str = "VIEWSTONE_SECRET_KEY";
 
 impl Setting {
     /// Its name in the environment.

@@ -112,6 +112,46 @@ pub(super) fn reserve(text: &str) -> Result<Reserve, String> {
     number.checked_mul(unit).map(Reserve::Bytes).ok_or_else(|| format!("{text:?} is more than there can be"))
 }
 
+pub(super) fn access_key(text: &str) -> Result<String, String> {
+    let fits = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b',' | b'='));
+    if !fits || text.len() < 3 || text.len() > 128 {
+        return Err(
+            "an access key has 3 to 128 letters, digits and signs, but no slash, comma or equals sign"
+                .to_owned(),
+        );
+    }
+    Ok(text.to_owned())
+}
+
+/// Says nothing of the text itself.
+pub(super) fn secret_key(text: &str) -> Result<String, String> {
+    if text.len() < 8 || text.len() > 512 {
+        return Err("a secret has 8 to 512 characters".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn region(text: &str) -> Result<String, String> {
+    let fits = text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+    if !fits || text.is_empty() || text.len() > 64 {
+        return Err(format!("{text:?} is not a region such as us-east-1"));
+    }
+    Ok(text.to_owned())
+}
+
+/// None of them if the text is empty.
+pub(super) fn domains(text: &str) -> Result<Vec<String>, String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let check = |name: &str| {
+        let fits = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'));
+        if !fits || name.starts_with('.') {
+            return Err(format!("{name:?} is not a host name such as s3.example.com"));
+        }
+        Ok(name.to_owned())
+    };
+    names.map(check).collect()
+}
+
 pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "text" => Ok(LogFormat::Text),

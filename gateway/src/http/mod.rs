@@ -1,13 +1,22 @@
 //! Requests and answers.
 //!
 //! In reading order: what a request says before its body (`request`), which operation that is (`route`),
-//! from a request to its answer (`service`), and how answers are made (`response`).
+//! from a request to its answer (`service`), how answers are made (`response`), and the connections that
+//! both travel on (`server`, `tls`, `patient`).
 
+mod patient;
 pub(crate) mod request;
 pub(crate) mod response;
 mod route;
+mod server;
 mod service;
+mod tls;
 
 pub use request::{Head, Query, Target};
 pub use route::Operation;
+pub use server::{STOP_PATIENCE, serve};
 pub use service::{Call, Gateway, Options};
+pub use tls::{Tls, TlsFiles};
+
+/// The most that the head of a request may hold: S3 has 8 KiB of headers, and a query beside them.
+const HEAD_BYTES_MAX: usize = 32 << 10;

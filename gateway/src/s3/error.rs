@@ -82,6 +82,7 @@ codes! {
     InvalidToken "InvalidToken" 400 "The security token is not valid."
     InvalidUri "InvalidURI" 400 "The URI cannot be parsed."
     KeyTooLong "KeyTooLongError" 400 "The key is longer than 1024 bytes."
+    MalformedTrailer "MalformedTrailerError" 400 "The headers after the body are not well-formed."
     MalformedXml "MalformedXML" 400 "The XML is not well-formed, or not what the operation expects."
     MaxMessageLengthExceeded "MaxMessageLengthExceeded" 400 "The request is too large."
     MetadataTooLarge "MetadataTooLarge" 400 "The metadata headers are larger than is allowed."

@@ -1,0 +1,42 @@
+//! `viewstone gateway`.
+
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command};
+
+use super::Failure;
+use super::open_files::raise_limit;
+use super::signals::stop_upon_signal;
+use crate::logging;
+use crate::process::{client, s3};
+use crate::settings::{Cluster, Logging, S3, Setting, Sources};
+
+fn settings() -> Vec<&'static Setting> {
+    [Cluster::SETTINGS, S3::SETTINGS, Logging::SETTINGS].concat()
+}
+
+pub(super) fn command() -> Command {
+    Command::new("gateway")
+        .about("Serve S3 for a cluster")
+        .args(settings().into_iter().map(Setting::argument))
+}
+
+pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    let sources = Sources::of_process(matches, &settings())?;
+    let cluster = Cluster::from(&sources)?;
+    let s3 = S3::from(&sources)?;
+    logging::start(Logging::from(&sources)?);
+    raise_limit();
+
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::new)?;
+    let ended = runtime.block_on(async {
+        let stop = stop_upon_signal().map_err(Failure::new)?;
+        let listeners = s3::listen(&s3.listen)?;
+        let client = client::from_outside(&cluster)?;
+        let ended = s3::run(client.cluster.clone(), s3, listeners, stop).await;
+        client.close().await;
+        ended
+    });
+    runtime.shutdown_background();
+    ended.map(|()| ExitCode::SUCCESS)
+}

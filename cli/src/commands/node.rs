@@ -1,0 +1,74 @@
+//! `viewstone node`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{ArgMatches, Command};
+use tokio::sync::{oneshot, watch};
+
+use super::Failure;
+use super::open_files::raise_limit;
+use super::signals::stop_upon_signal;
+use crate::process::{Shared, client, s3};
+use crate::settings::{Listening, Logging, S3, Seat, Setting, Sources};
+use crate::{logging, process};
+
+fn settings() -> Vec<&'static Setting> {
+    [Seat::SETTINGS, Listening::SETTINGS, S3::SETTINGS, Logging::SETTINGS].concat()
+}
+
+pub(super) fn command() -> Command {
+    Command::new("node")
+        .about("Run one replica, and serve S3 beside it")
+        .args(settings().into_iter().map(Setting::argument))
+}
+
+pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    let sources = Sources::of_process(matches, &settings())?;
+    let seat = Seat::from(&sources)?;
+    let listening = Listening::from(&sources, &seat)?;
+    let s3 = S3::from(&sources)?;
+    logging::start(Logging::from(&sources)?);
+    raise_limit();
+
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::new)?;
+    let ended = runtime.block_on(async {
+        let stop = stop_upon_signal().map_err(Failure::new)?;
+        let listeners = s3::listen(&s3.listen)?;
+        let (tell, told) = oneshot::channel();
+        let (end, ends) = watch::channel(false);
+        let replica = tokio::spawn(process::run(seat, listening, ends, move |shared| {
+            let _ = tell.send(Arc::clone(shared));
+        }));
+        let mut served = tokio::spawn(serve(told, s3, listeners, stop));
+        tokio::pin!(replica);
+        // Requests that run need the replica: it stops after them. If it ends by itself, so does the process.
+        tokio::select! {
+            served = &mut served => {
+                end.send_replace(true);
+                let ended = replica.await.map_err(Failure::new)?;
+                served.map_err(Failure::new)?.and(ended)
+            }
+            ended = &mut replica => ended.map_err(Failure::new)?,
+        }
+    });
+    runtime.shutdown_background();
+    if let Err(failure) = &ended {
+        tracing::error!(reason = %failure, "ended");
+    }
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(
+    replica: oneshot::Receiver<Arc<Shared>>,
+    s3: S3,
+    listeners: Vec<tokio::net::TcpListener>,
+    stop: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    // A replica that did not come so far says why itself.
+    let Ok(shared) = replica.await else { return Ok(()) };
+    let client = client::beside(&shared)?;
+    let ended = s3::run(client.cluster.clone(), s3, listeners, stop).await;
+    client.close().await;
+    ended
+}

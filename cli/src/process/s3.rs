@@ -1,0 +1,55 @@
+//! The S3 side of a process: a gateway over a client of the cluster, of whichever kind.
+
+use std::net::{SocketAddr, TcpListener as StdListener};
+
+use gateway::cluster::{Cluster, Link};
+use gateway::http::{Gateway, Options, Tls, serve};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::random;
+use crate::commands::Failure;
+use crate::settings::S3;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1_024;
+
+/// Takes the addresses, before anything else is begun that would have to be stopped again.
+pub(crate) fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Failure> {
+    let listen = |address: &SocketAddr| {
+        listen_on(*address)
+            .map_err(|error| Failure::new(format!("cannot listen on {address} for S3: {error}")))
+    };
+    addresses.iter().map(listen).collect()
+}
+
+/// An IPv6 address means only that: IPv4 is listened to by its own.
+fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    // A gateway that starts again must not wait until the connections of the last one are forgotten.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    TcpListener::from_std(StdListener::from(socket))
+}
+
+/// Serves until `stop` becomes true, and the requests that run have ended.
+pub(crate) async fn run<L: Link>(
+    cluster: Cluster<L>,
+    s3: S3,
+    listeners: Vec<TcpListener>,
+    stop: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let tls = s3.tls.map(Tls::start).transpose().map_err(Failure::new)?;
+    let options = Options { region: s3.region, domains: s3.domains };
+    let gateway = Gateway::new(cluster, options, u64::from_le_bytes(random()));
+    tracing::info!(listen = ?s3.listen, tls = tls.is_some(), "serving S3");
+    serve(gateway, listeners, tls, stop).await;
+    Ok(())
+}
