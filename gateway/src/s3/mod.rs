@@ -9,11 +9,18 @@ pub(crate) mod xml;
 
 pub use error::{ErrorCode, S3Error, S3Result};
 
+use crate::body::Payload;
 use crate::cluster::Link;
 use crate::http::response::Response;
 use crate::http::{Call, Operation};
 
 /// Whoever asks has been authenticated, and may do this.
-pub(crate) async fn perform<L: Link>(_call: &Call<'_, L>, operation: Operation) -> S3Result<Response> {
-    Err(S3Error::not_implemented(format!("{operation:?} is not implemented")))
+pub(crate) async fn perform<L: Link>(
+    _call: &Call<'_, L>,
+    operation: Operation,
+    _payload: Payload,
+) -> S3Result<Response> {
+    match operation {
+        other => Err(S3Error::not_implemented(format!("{} is not implemented", other.name()))),
+    }
 }
