@@ -10,6 +10,6 @@ mod payload;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use checksum::{Algorithm, Checksum, ChecksumType};
+pub use checksum::{Algorithm, Checksum, ChecksumKind, ChecksumType};
 pub(crate) use declared::content_encoding;
 pub use payload::{Digested, Payload};
