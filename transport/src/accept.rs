@@ -103,7 +103,7 @@ async fn greet(shared: Arc<Shared>, incoming: Incoming, place: OwnedSemaphorePer
     drop(place);
     let entered = peer_of_connection(&connection)
         .and_then(|peer| Some((peer, enter(shared.doors.for_connections_of(peer))?)));
-    let Some((peer, _place)) = entered else {
+    let Some((peer, place)) = entered else {
         shared.handshakes_refused.add(1);
         return connection.close(close::CROWDED, b"");
     };
@@ -113,6 +113,8 @@ async fn greet(shared: Arc<Shared>, incoming: Incoming, place: OwnedSemaphorePer
         oldest.close(close::CROWDED, b"");
     }
     serve(&shared, peer, &connection, &tally).await;
+    // Whoever sees that the connection is gone can have its place.
+    drop(place);
     shared.book.closed(peer, &connection);
 }
 

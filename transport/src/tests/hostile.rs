@@ -78,16 +78,22 @@ async fn a_stream_of_something_else_closes_its_connection_and_no_other() {
 async fn a_peer_has_few_connections_and_the_newest_wins() {
     let (server, mut inbox, address) = listening(0);
     let mut connections = Vec::new();
-    for _ in 0..10 {
-        connections.push(bare(replica(1), replica(0), address).await);
+    for number in 0..10 {
+        let connection = bare(replica(1), replica(0), address).await;
+        // Whoever dials is done first. What is heard came over a connection that is in the book.
+        let mut stream = connection.open_uni().await.unwrap();
+        let hello = heartbeat(replica(1), number).encode();
+        stream.write_all(&[b"VSMS\x01".as_slice(), &hello].concat()).await.unwrap();
+        let received = time::timeout(PATIENCE, inbox.replicas.recv()).await.unwrap().unwrap();
+        assert_eq!(received.message, heartbeat(replica(1), number));
+        connections.push((connection, stream));
     }
     becomes("the oldest are closed", || {
-        connections[..6].iter().all(|connection| connection.close_reason().is_some())
+        connections[..6].iter().all(|(connection, _)| connection.close_reason().is_some())
     })
     .await;
-    let newest = connections.last().unwrap();
-    let mut stream = newest.open_uni().await.unwrap();
-    stream.write_all(&[b"VSMS\x01".as_slice(), &heartbeat(replica(1), 1).encode()].concat()).await.unwrap();
+    let (_, stream) = connections.last_mut().unwrap();
+    stream.write_all(&heartbeat(replica(1), 77).encode()).await.unwrap();
     time::timeout(PATIENCE, inbox.replicas.recv()).await.unwrap().unwrap();
     becomes("forgotten", || counters_of(&server, replica(1)).connections == 4).await;
 }
@@ -101,6 +107,7 @@ async fn beyond_the_most_connections_newcomers_are_sent_away() {
     for name in 0..3 {
         inside.push(bare(client(name), replica(0), address).await);
     }
+    becomes("all places are taken", || server.counters().peers.len() == 3).await;
     let outside = bare(client(3), replica(0), address).await;
     time::timeout(PATIENCE, outside.closed()).await.unwrap();
     assert!(inside.iter().all(|connection| connection.close_reason().is_none()));

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::*;
 use format::HEADER_COPIES;
 
@@ -384,32 +386,43 @@ fn a_segment_whose_creation_was_interrupted_leaves_nothing_behind() {
     }
 }
 
+/// What a reader sees of a chunk that is deleted under its hands looks like damage: pages become holes.
 #[test]
 fn readers_keep_their_answers_straight_while_chunks_come_and_go() {
+    const CHUNKS: u64 = 8;
+    const LENGTH: usize = 20_000;
     let (_, mut store) = new_store(1);
-    store_all(&mut store, 0..8, 20_000);
+    store_all(&mut store, 0..CHUNKS, LENGTH);
     let reader = store.reader();
-    let done = std::sync::atomic::AtomicBool::new(false);
+    // Reads everything once; says how many chunks were there.
+    let pass = || {
+        let served = (0..CHUNKS).filter(|number| match read_all(&reader, *number, LENGTH) {
+            Ok(bytes) => {
+                assert_eq!(bytes, content(*number, LENGTH), "chunk {number}");
+                true
+            }
+            Err(ReadFault::Absent) => false,
+            Err(fault) => panic!("chunk {number}: {fault:?}"),
+        });
+        served.count() as u64
+    };
+
+    // However the threads are scheduled, they meet: neither ends before the other has done its part.
+    let rounds = AtomicU64::new(0);
     std::thread::scope(|scope| {
         let reading = scope.spawn(|| {
-            let mut served = 0;
-            while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                for number in 0..8 {
-                    match read_all(&reader, number, 20_000) {
-                        Ok(bytes) => served += usize::from(bytes == content(number, 20_000)),
-                        Err(ReadFault::Absent) => {}
-                        Err(fault) => panic!("chunk {number}: {fault:?}"),
-                    }
-                }
+            let mut passes = 0;
+            while passes < 200 || rounds.load(Ordering::Relaxed) < 200 {
+                pass();
+                passes += 1;
             }
-            served
         });
-        for round in 0..40 {
-            let number = round % 8;
+        while !reading.is_finished() {
+            let round = rounds.fetch_add(1, Ordering::Relaxed);
+            let number = round % CHUNKS;
             store.delete(&[id(number)]).unwrap();
-            store_all(&mut store, [number], 20_000);
+            store_all(&mut store, [number], LENGTH);
         }
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert!(reading.join().unwrap() > 0);
     });
+    assert_eq!(pass(), CHUNKS, "all of them came back");
 }
