@@ -67,7 +67,12 @@ impl<L: Link> Gateway<L> {
 
     async fn perform(&self, head: &Head, _body: Body) -> S3Result<Response> {
         let operation = route(head)?;
-        let caller = Caller { access_key: String::new(), owner: "root".into(), display_name: "root".into() };
+        let caller = Caller {
+            access_key: String::new(),
+            owner: "root".into(),
+            display_name: "root".into(),
+            grants: crate::auth::Grants::default(),
+        };
         let call = Call { gateway: self, head, caller: &caller };
         s3::perform(&call, operation).await
     }

@@ -1,6 +1,9 @@
 //! The operations of S3, a file each, and what they share.
 
+mod conditions;
 mod error;
+mod headers;
+mod unsupported;
 pub(crate) mod upload_id;
 pub(crate) mod xml;
 
