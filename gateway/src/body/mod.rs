@@ -15,6 +15,5 @@ pub(crate) mod testing;
 
 pub use budget::{MEMORY_BYTES, MEMORY_BYTES_MIN, MemoryBudget};
 pub use checksum::{Algorithm, Checksum, ChecksumType};
-pub(crate) use declared::content_encoding;
 pub use payload::{Digested, Payload};
 pub use store::{BODY_BYTES_MAX, check_length, store};
