@@ -3,17 +3,29 @@
 mod conditions;
 mod error;
 mod headers;
+mod put_object;
 mod unsupported;
+mod upload_checksum;
 pub(crate) mod upload_id;
+mod upload_part;
 pub(crate) mod xml;
 
 pub use error::{ErrorCode, S3Error, S3Result};
 
+use crate::body::Payload;
 use crate::cluster::Link;
 use crate::http::response::Response;
 use crate::http::{Call, Operation};
 
 /// Whoever asks has been authenticated, and may do this.
-pub(crate) async fn perform<L: Link>(_call: &Call<'_, L>, operation: Operation) -> S3Result<Response> {
-    Err(S3Error::not_implemented(format!("{operation:?} is not implemented")))
+pub(crate) async fn perform<L: Link>(
+    call: &Call<'_, L>,
+    operation: Operation,
+    payload: Payload,
+) -> S3Result<Response> {
+    match operation {
+        Operation::PutObject => put_object::handle(call, payload).await,
+        Operation::UploadPart => upload_part::handle(call, payload).await,
+        _ => Err(S3Error::not_implemented(format!("{operation:?} is not implemented"))),
+    }
 }
