@@ -3,8 +3,11 @@
 mod conditions;
 mod error;
 mod headers;
+mod put_object;
 mod unsupported;
+mod upload_checksum;
 pub(crate) mod upload_id;
+mod upload_part;
 pub(crate) mod xml;
 
 pub use error::{ErrorCode, S3Error, S3Result};
@@ -16,11 +19,13 @@ use crate::http::{Call, Operation};
 
 /// Whoever asks has been authenticated, and may do this.
 pub(crate) async fn perform<L: Link>(
-    _call: &Call<'_, L>,
+    call: &Call<'_, L>,
     operation: Operation,
-    _payload: Payload,
+    payload: Payload,
 ) -> S3Result<Response> {
     match operation {
-        other => Err(S3Error::not_implemented(format!("{} is not implemented", other.name()))),
+        Operation::PutObject => put_object::handle(call, payload).await,
+        Operation::UploadPart => upload_part::handle(call, payload).await,
+        _ => Err(S3Error::not_implemented(format!("{operation:?} is not implemented"))),
     }
 }
