@@ -37,8 +37,8 @@ impl<T: Tables> Ask<'_, T> {
             page.push(Part { number, size, digest, last_modified, checksums }, PART_BYTES + bytes);
             Ok(Scan::Continue)
         })?;
-        let UploadRow { created, headers, tags } = row;
-        let upload = Upload { id: upload, created, headers, tags };
+        let UploadRow { created, headers, tags, checksum } = row;
+        let upload = Upload { id: upload, created, headers, tags, checksum };
         Ok(Answer::Parts { upload, parts: page.entries, truncated: page.truncated })
     }
 }
