@@ -1,11 +1,13 @@
 //! The operations of S3, a file each, and what they share.
 
+mod bucket;
 mod conditions;
 mod error;
 mod headers;
+mod multipart;
 mod put_object;
+mod tags;
 mod unsupported;
-mod upload_checksum;
 pub(crate) mod upload_id;
 mod upload_part;
 pub(crate) mod xml;
