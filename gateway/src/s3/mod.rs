@@ -1,10 +1,13 @@
 //! The operations of S3, a file each, and what they share.
 
 mod conditions;
+pub(crate) mod copy_source;
 mod error;
 mod headers;
+mod range;
 mod unsupported;
 pub(crate) mod upload_id;
+mod version;
 pub(crate) mod xml;
 
 pub use error::{ErrorCode, S3Error, S3Result};
