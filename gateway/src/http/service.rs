@@ -181,6 +181,11 @@ impl<L: Link> Call<'_, L> {
         &self.gateway.cluster
     }
 
+    /// For what has to be random, but no secret: another one each time.
+    pub(crate) fn seed(&self) -> u64 {
+        self.gateway.ids.number()
+    }
+
     /// What the catalog answers to a query, and an error of either kind in S3's words.
     pub(crate) async fn read(&self, query: &CatalogQuery) -> S3Result<protocol::catalog::Answer> {
         let (_, answer) = self.cluster().read(query).await?;
@@ -205,9 +210,12 @@ struct RequestIds {
 
 impl RequestIds {
     fn next(&self) -> String {
+        format!("{:016X}", self.number())
+    }
+
+    fn number(&self) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         // An odd factor is a bijection: different numbers have different products.
-        let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.seed;
-        format!("{mixed:016X}")
+        number.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.seed
     }
 }

@@ -2,9 +2,17 @@
 
 mod conditions;
 pub(crate) mod copy_source;
+mod copy_object;
+mod delete_object;
 mod error;
+mod get_object;
+mod get_object_attributes;
+mod head_object;
 mod headers;
+mod object;
+mod object_body;
 mod range;
+mod read_request;
 mod unsupported;
 pub(crate) mod upload_id;
 mod version;
@@ -17,6 +25,13 @@ use crate::http::response::Response;
 use crate::http::{Call, Operation};
 
 /// Whoever asks has been authenticated, and may do this.
-pub(crate) async fn perform<L: Link>(_call: &Call<'_, L>, operation: Operation) -> S3Result<Response> {
-    Err(S3Error::not_implemented(format!("{operation:?} is not implemented")))
+pub(crate) async fn perform<L: Link>(call: &Call<'_, L>, operation: Operation, payload: Payload) -> S3Result<Response> {
+    match operation {
+        Operation::CopyObject => copy_object::handle(call).await,
+        Operation::GetObject => get_object::handle(call).await,
+        Operation::HeadObject => head_object::handle(call).await,
+        Operation::DeleteObject => delete_object::handle(call).await,
+        Operation::GetObjectAttributes => get_object_attributes::handle(call).await,
+        _ => Err(S3Error::not_implemented(format!("{operation:?} is not implemented"))),
+    }
 }
