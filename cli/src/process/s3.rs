@@ -46,7 +46,11 @@ fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
 pub(crate) fn gateway<L: Link>(cluster: Cluster<L>, key: &ClusterKey, s3: &S3) -> Arc<Gateway<L>> {
     let root = RootKey { access_key: s3.access_key.clone(), secret: s3.secret_key.clone() };
     let authenticator = Authenticator::new(key, Some(root), cluster.clone());
-    let options = Options { region: s3.region.clone(), domains: s3.domains.clone() };
+    let options = Options {
+        region: s3.region.clone(),
+        domains: s3.domains.clone(),
+        memory_bytes: gateway::body::MEMORY_BYTES,
+    };
     Gateway::new(cluster, authenticator, options, u64::from_le_bytes(random()))
 }
 

@@ -16,7 +16,7 @@ use super::request::Head;
 use super::response::{self, Response};
 use super::route::{Operation, route};
 use crate::auth::{Authenticator, Caller, SignedRequest};
-use crate::body::Payload;
+use crate::body::{MemoryBudget, Payload};
 use crate::cluster::{Cluster, Link};
 use crate::s3::{self, ErrorCode, S3Error, S3Result};
 
@@ -40,12 +40,15 @@ pub struct Options {
     pub region: String,
     /// Hosts of which a subdomain is a bucket.
     pub domains: Vec<String>,
+    /// What the bodies of all requests together may take.
+    pub memory_bytes: usize,
 }
 
 /// All that the handlers of one gateway share.
 pub struct Gateway<L> {
     pub(crate) cluster: Cluster<L>,
     pub(crate) options: Options,
+    pub(crate) memory: MemoryBudget,
     authenticator: Authenticator<Cluster<L>>,
     metrics: Metrics,
     room: Semaphore,
@@ -66,9 +69,11 @@ impl<L: Link> Gateway<L> {
         options: Options,
         seed: u64,
     ) -> Arc<Gateway<L>> {
+        let memory = MemoryBudget::new(options.memory_bytes);
         Arc::new(Gateway {
             cluster,
             options,
+            memory,
             authenticator,
             metrics: Metrics::default(),
             room: Semaphore::new(REQUESTS_MAX),
@@ -172,6 +177,11 @@ impl<L: Link> Gateway<L> {
 }
 
 impl<L: Link> Call<'_, L> {
+    /// For whatever has to be random in this one request, and need not be secret.
+    pub(crate) fn seed(&self) -> u64 {
+        self.gateway.ids.next_number()
+    }
+
     /// What this gateway's region is called.
     pub(crate) fn region(&self) -> &str {
         &self.gateway.options.region
@@ -179,11 +189,6 @@ impl<L: Link> Call<'_, L> {
 
     pub(crate) fn cluster(&self) -> &Cluster<L> {
         &self.gateway.cluster
-    }
-
-    /// For what has to be random, but no secret: another one each time.
-    pub(crate) fn seed(&self) -> u64 {
-        self.gateway.ids.number()
     }
 
     /// What the catalog answers to a query, and an error of either kind in S3's words.
@@ -210,10 +215,10 @@ struct RequestIds {
 
 impl RequestIds {
     fn next(&self) -> String {
-        format!("{:016X}", self.number())
+        format!("{:016X}", self.next_number())
     }
 
-    fn number(&self) -> u64 {
+    fn next_number(&self) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         // An odd factor is a bijection: different numbers have different products.
         number.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.seed
