@@ -73,9 +73,13 @@ fn hex_digit(byte: u8) -> Option<u8> {
 /// Without the quotes.
 impl fmt::Display for ETag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.digest {
-            write!(f, "{byte:02x}")?;
+        // At once, because listings are full of them.
+        let mut hex = [0; 32];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.digest) {
+            pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+            pair[1] = b"0123456789abcdef"[usize::from(byte & 0xf)];
         }
+        f.write_str(std::str::from_utf8(&hex).expect("hexadecimal digits are ASCII"))?;
         if self.part_count > 0 { write!(f, "-{}", self.part_count) } else { Ok(()) }
     }
 }
