@@ -80,6 +80,16 @@ impl ClusterKey {
         ReceiptKey::new(self.derive("viewstone 1 receipt key", &[]))
     }
 
+    /// Under it the secrets of access keys are sealed where they are kept.
+    pub fn secrets_seal(&self) -> [u8; 32] {
+        self.derive("viewstone 1 seal of secrets", &[])
+    }
+
+    /// What S3 clients know a user by.
+    pub fn canonical_id(&self, user: &str) -> [u8; 32] {
+        self.derive("viewstone 1 canonical id of a user", user.as_bytes())
+    }
+
     /// The seed of the Ed25519 key that signs every member's certificate.
     pub(crate) fn authority_seed(&self) -> [u8; 32] {
         self.derive("viewstone 1 certificate authority", &[])
@@ -224,6 +234,8 @@ mod tests {
                 hex(&key().authority_seed()),
                 hex(&key().reset_seed(replica)),
                 hex(&key().connection_id_seed(replica).to_le_bytes()),
+                hex(&key().secrets_seal()),
+                hex(&key().canonical_id("alice")),
             ],
             [
                 "vsk1-0707070707070707070707070707070707070707070707070707070707070707-2b54c047",
@@ -231,6 +243,8 @@ mod tests {
                 "795f268df8f09b87b28fcf1e6038b54b7a77f504ffcdfdc90d0f10217777563d",
                 "ae6561b4661b6933e59f039406df47474c934cb8e7186ab58660285e33a53023",
                 "207f7310c4f3b670",
+                "56b2ecf49c2e1f8852864189703884f51ffa62dc5fad0d3a1ffa5fda6cff9959",
+                "e741b06e304c5030679a8b40b0a624cfd8977b77e8123b354deca7d5898a04c6",
             ]
             .map(String::from)
         );
@@ -288,6 +302,9 @@ mod tests {
         let replica = Peer::Replica(ReplicaId::new(1));
         let seeds = [
             key().authority_seed(),
+            key().secrets_seal(),
+            key().canonical_id(""),
+            key().canonical_id("root"),
             key().reset_seed(replica),
             key().reset_seed(client(1)),
             key().reset_seed(client(2)),

@@ -2,11 +2,15 @@
 //! how is it. Reads only, and only from whoever reaches the address.
 
 mod exposition;
+mod gateway;
 mod metrics;
 #[cfg(test)]
 mod tests;
 
 use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +26,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time;
 
+pub(crate) use self::gateway::{GatewaySite, NodeSite};
+use crate::commands::Failure;
 use crate::process::Shared;
 
 /// Nobody needs more at once. The next waits in the kernel's queue.
@@ -33,16 +39,50 @@ const CONNECTION_MAX: Duration = Duration::from_secs(60);
 /// After a failure to accept, which is most likely a want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+/// What is asked about.
+pub(crate) trait Site: Send + Sync + 'static {
+    /// Or why it is of no use.
+    fn readiness(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
+
+    /// In the format of Prometheus.
+    fn metrics(&self) -> String;
+
+    /// As JSON. None if it has no status beyond its readiness.
+    fn status(&self) -> Option<String>;
+}
+
+impl Site for Shared {
+    fn readiness(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        let status = self.status();
+        let readiness = if status.ready { Ok(()) } else { Err(status.health.words().to_owned()) };
+        Box::pin(std::future::ready(readiness))
+    }
+
+    fn metrics(&self) -> String {
+        metrics::render(&metrics::Figures::of(self))
+    }
+
+    fn status(&self) -> Option<String> {
+        let status = serde_json::to_string_pretty(&Shared::status(self));
+        Some(status.expect("numbers and texts have a JSON form"))
+    }
+}
+
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| Failure::new(format!("cannot listen on {address} for admin: {error}")))
+}
+
+pub(crate) async fn serve(listener: TcpListener, site: Arc<impl Site>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let place = Arc::clone(&room).acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((stream, _)) => {
-                let shared = Arc::clone(&shared);
+                let site = Arc::clone(&site);
                 tokio::spawn(async move {
                     // Whoever is cut off, or breaks off, asks again.
-                    let _ = time::timeout(CONNECTION_MAX, serve_connection(stream, shared)).await;
+                    let _ = time::timeout(CONNECTION_MAX, serve_connection(stream, site)).await;
                     drop(place);
                 });
             }
@@ -54,10 +94,10 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) -> hyper::Result<()> {
+async fn serve_connection(stream: TcpStream, site: Arc<impl Site>) -> hyper::Result<()> {
     let answer = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), &shared);
-        async { Ok::<_, Infallible>(answer) }
+        let site = Arc::clone(&site);
+        async move { Ok::<_, Infallible>(answer(request.method(), request.uri().path(), &*site).await) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -71,30 +111,24 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-fn answer(method: &Method, path: &str, shared: &Shared) -> Response<Full<Bytes>> {
+async fn answer(method: &Method, path: &str, site: &impl Site) -> Response<Full<Bytes>> {
     if method != Method::GET && method != Method::HEAD {
         return respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
     }
     match path {
-        // A core that ended takes its process along: whoever answers lives.
+        // What cannot go on ends its process: whoever answers lives.
         "/healthz" => respond(StatusCode::OK, TEXT, "alive\n".to_owned()),
-        "/readyz" => readiness(shared),
-        "/metrics" => respond(StatusCode::OK, PROMETHEUS, metrics::render(&metrics::Figures::of(shared))),
-        "/status" => {
-            let status = serde_json::to_string_pretty(&shared.status());
-            respond(StatusCode::OK, JSON, status.expect("numbers and texts have a JSON form") + "\n")
-        }
+        "/readyz" => match site.readiness().await {
+            Ok(()) => respond(StatusCode::OK, TEXT, "ready\n".to_owned()),
+            Err(why) => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {why}\n")),
+        },
+        "/metrics" => respond(StatusCode::OK, PROMETHEUS, site.metrics()),
+        "/status" => match site.status() {
+            Some(status) => respond(StatusCode::OK, JSON, status + "\n"),
+            None => respond(StatusCode::NOT_FOUND, TEXT, "a gateway has no state of its own\n".to_owned()),
+        },
         _ => respond(StatusCode::NOT_FOUND, TEXT, "/healthz /readyz /metrics /status\n".to_owned()),
     }
-}
-
-fn readiness(shared: &Shared) -> Response<Full<Bytes>> {
-    let status = shared.status();
-    if status.ready {
-        return respond(StatusCode::OK, TEXT, "ready\n".to_owned());
-    }
-    let health = status.health.words();
-    respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {health}\n"))
 }
 
 fn respond(code: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {

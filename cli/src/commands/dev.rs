@@ -211,7 +211,8 @@ async fn serve(
         () = process::asked(&mut stopped) => return Ok(()),
     }
     let client = client::beside(&shared)?;
-    let ended = s3::run(client.cluster.clone(), plan.s3, listeners, stop).await;
+    let gateway = s3::gateway(client.cluster.clone(), &plan.cluster.key, &plan.s3);
+    let ended = s3::serve(gateway, plan.s3, listeners, stop).await;
     client.close().await;
     ended
 }

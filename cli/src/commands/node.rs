@@ -1,5 +1,6 @@
 //! `viewstone node`.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 use super::Failure;
 use super::open_files::raise_limit;
 use super::signals::stop_upon_signal;
+use crate::admin::{self, NodeSite};
 use crate::process::{Shared, client, s3};
 use crate::settings::{Listening, Logging, S3, Seat, Setting, Sources};
 use crate::{logging, process};
@@ -26,7 +28,9 @@ pub(super) fn command() -> Command {
 pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let sources = Sources::of_process(matches, &settings())?;
     let seat = Seat::from(&sources)?;
-    let listening = Listening::from(&sources, &seat)?;
+    let mut listening = Listening::from(&sources, &seat)?;
+    // One address tells of both.
+    let admin = listening.admin.take();
     let s3 = S3::from(&sources)?;
     logging::start(Logging::from(&sources)?);
     raise_limit();
@@ -40,7 +44,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         let replica = tokio::spawn(process::run(seat, listening, ends, move |shared| {
             let _ = tell.send(Arc::clone(shared));
         }));
-        let mut served = tokio::spawn(serve(told, s3, listeners, stop));
+        let mut served = tokio::spawn(serve(told, s3, admin, listeners, stop));
         tokio::pin!(replica);
         // Requests that run need the replica: it stops after them. If it ends by itself, so does the process.
         tokio::select! {
@@ -62,13 +66,19 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
 async fn serve(
     replica: oneshot::Receiver<Arc<Shared>>,
     s3: S3,
+    admin: Option<SocketAddr>,
     listeners: Vec<tokio::net::TcpListener>,
     stop: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     // A replica that did not come so far says why itself.
     let Ok(shared) = replica.await else { return Ok(()) };
     let client = client::beside(&shared)?;
-    let ended = s3::run(client.cluster.clone(), s3, listeners, stop).await;
+    let gateway = s3::gateway(client.cluster.clone(), &shared.seat.cluster.key, &s3);
+    if let Some(address) = admin {
+        let site = NodeSite { replica: shared, gateway: Arc::clone(&gateway) };
+        tokio::spawn(admin::serve(admin::listen(address).await?, Arc::new(site)));
+    }
+    let ended = s3::serve(gateway, s3, listeners, stop).await;
     client.close().await;
     ended
 }

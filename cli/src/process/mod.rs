@@ -23,7 +23,6 @@ use protocol::data::message::Past;
 use protocol::types::{Epoch, Peer};
 use replica::driver;
 use replica::storage::disk::RealDisk;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use transport::Transport;
@@ -72,10 +71,7 @@ pub(crate) async fn run(
 
     let mut tasks = JoinSet::new();
     if let Some(address) = listening.admin {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| Failure::new(format!("cannot listen on {address} for admin: {error}")))?;
-        tasks.spawn(admin::serve(listener, Arc::clone(&shared)));
+        tasks.spawn(admin::serve(admin::listen(address).await?, Arc::clone(&shared)));
     }
     tasks.spawn(calls::serve(Arc::clone(&shared), inbox.calls));
     tasks.spawn(core::deliver(Arc::clone(&shared), inbox.replicas));

@@ -1,12 +1,15 @@
 //! The S3 side of a process: a gateway over a client of the cluster, of whichever kind.
 
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
 
+use gateway::auth::{Authenticator, RootKey};
 use gateway::cluster::{Cluster, Link};
-use gateway::http::{Gateway, Options, Tls, serve};
+use gateway::http::{Gateway, Options, Tls};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use transport::ClusterKey;
 
 use super::random;
 use crate::commands::Failure;
@@ -39,17 +42,27 @@ fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::from_std(StdListener::from(socket))
 }
 
+/// `key`: the cluster's, under which the secrets of users are sealed.
+pub(crate) fn gateway<L: Link>(cluster: Cluster<L>, key: &ClusterKey, s3: &S3) -> Arc<Gateway<L>> {
+    let root = RootKey { access_key: s3.access_key.clone(), secret: s3.secret_key.clone() };
+    let authenticator = Authenticator::new(key, Some(root), cluster.clone());
+    let options = Options {
+        region: s3.region.clone(),
+        domains: s3.domains.clone(),
+        memory_bytes: gateway::body::MEMORY_BYTES,
+    };
+    Gateway::new(cluster, authenticator, options, u64::from_le_bytes(random()))
+}
+
 /// Serves until `stop` becomes true, and the requests that run have ended.
-pub(crate) async fn run<L: Link>(
-    cluster: Cluster<L>,
+pub(crate) async fn serve<L: Link>(
+    gateway: Arc<Gateway<L>>,
     s3: S3,
     listeners: Vec<TcpListener>,
     stop: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     let tls = s3.tls.map(Tls::start).transpose().map_err(Failure::new)?;
-    let options = Options { region: s3.region, domains: s3.domains };
-    let gateway = Gateway::new(cluster, options, u64::from_le_bytes(random()));
     tracing::info!(listen = ?s3.listen, tls = tls.is_some(), "serving S3");
-    serve(gateway, listeners, tls, stop).await;
+    gateway::http::serve(gateway, listeners, tls, stop).await;
     Ok(())
 }

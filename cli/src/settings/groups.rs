@@ -161,6 +161,13 @@ impl S3 {
 }
 
 impl S3 {
+    /// Where a gateway alone tells of itself: beside a replica on the same machine.
+    const ADMIN_STANDARD: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9101);
+
+    pub(crate) fn admin(sources: &Sources) -> Result<Option<SocketAddr>, SettingError> {
+        Ok(sources.optional(&ADMIN, values::admin)?.unwrap_or(Some(S3::ADMIN_STANDARD)))
+    }
+
     /// The root user's access key and its secret. None if neither is given.
     pub(crate) fn credentials(sources: &Sources) -> Result<Option<(String, String)>, SettingError> {
         let secret =

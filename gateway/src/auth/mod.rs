@@ -1,9 +1,32 @@
 //! Who asks, and what they may do.
 //!
-//! In reading order: keys and signatures of Signature Version 4 (`signature`), and whose request it is
-//! (`caller`).
+//! ```text
+//!  request ─▶ claim ─▶ key ─▶ canonical request ─▶ signature ─▶ Caller, BodyAuth
+//! ```
+//!
+//! In reading order: finding out who signed a request (`authenticator`), what the request says of that
+//! (`claim`: the `Authorization` header, a presigned URL's query, and `payload`), the form that is signed
+//! (`canonical`), keys and signatures (`signature`), access keys and users (`keys`), and what a caller may
+//! do (`caller`). The other side, for whoever asks a server: `sign`.
 
+mod authenticator;
+mod authorization;
 mod caller;
+mod canonical;
+mod claim;
+mod date;
+mod keys;
+mod payload;
+mod presigned;
+mod sign;
 pub mod signature;
 
-pub use caller::Caller;
+#[cfg(test)]
+mod tests;
+
+pub use authenticator::Authenticator;
+pub use caller::{Caller, Grants, Scope};
+pub use canonical::SignedRequest;
+pub use keys::{KeyInfo, KeySelection, KeySource, NewKey, ROOT, RootKey, UserError, Users};
+pub use sign::{Signer, ToSign};
+pub use signature::{BodyAuth, ChunkSigner};

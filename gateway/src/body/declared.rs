@@ -2,7 +2,6 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName};
 
@@ -67,20 +66,6 @@ impl Declared {
     pub(super) fn algorithm(&self) -> Option<Algorithm> {
         self.trailer.or(self.checksum.as_ref().map(|checksum| checksum.algorithm))
     }
-}
-
-/// The content encoding to store: what was sent without `aws-chunked`, which is only about how it was sent.
-/// Clients put it before or after the others.
-pub(crate) fn content_encoding(headers: &HeaderMap) -> Option<Bytes> {
-    let values: Vec<&[u8]> = headers.get_all(CONTENT_ENCODING).iter().map(|value| value.as_bytes()).collect();
-    let joined = values.join(&b","[..]);
-    if !is_aws_chunked(headers) {
-        return (!joined.is_empty()).then(|| joined.into());
-    }
-    let tokens = joined.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-    let kept: Vec<&[u8]> =
-        tokens.filter(|token| !token.is_empty() && !token.eq_ignore_ascii_case(AWS_CHUNKED)).collect();
-    (!kept.is_empty()).then(|| kept.join(&b","[..]).into())
 }
 
 fn is_aws_chunked(headers: &HeaderMap) -> bool {
@@ -194,29 +179,6 @@ mod tests {
 
     fn refused(pairs: &[(&'static str, &'static str)], auth: &BodyAuth) -> ErrorCode {
         Declared::parse(&headers(pairs), auth).expect_err("it must be refused").code
-    }
-
-    #[test]
-    fn aws_chunked_is_taken_out_of_the_content_encoding_wherever_it_stands() {
-        for (values, stored) in [
-            (&[][..], None),
-            (&[""][..], None),
-            (&["gzip"], Some("gzip")),
-            (&["gzip,  br"], Some("gzip,  br")),
-            (&["aws-chunked"], None),
-            (&["AWS-Chunked,"], None),
-            (&["gzip,aws-chunked"], Some("gzip")),
-            (&["aws-chunked, gzip"], Some("gzip")),
-            (&["a", "aws-chunked", "b"], Some("a,b")),
-            (&["a , aws-chunked , b"], Some("a,b")),
-            (&["not-aws-chunked"], Some("not-aws-chunked")),
-        ] {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append(CONTENT_ENCODING, HeaderValue::from_static(value));
-            }
-            assert_eq!(content_encoding(&headers).as_deref(), stored.map(str::as_bytes), "{values:?}");
-        }
     }
 
     #[test]

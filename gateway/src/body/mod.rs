@@ -1,15 +1,19 @@
 //! The bytes of a request.
 //!
 //! In reading order: checksums (`checksum`), the framing of `aws-chunked` (`chunked`), what the headers say of
-//! a body (`declared`), and the body itself (`payload`).
+//! a body (`declared`), the body itself (`payload`), what memory all bodies may take (`budget`), and the way into
+//! the cluster (`store`).
 
+mod budget;
 mod checksum;
 mod chunked;
 mod declared;
 mod payload;
+mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use checksum::{Algorithm, Checksum, ChecksumType};
-pub(crate) use declared::content_encoding;
+pub use budget::{MEMORY_BYTES, MEMORY_BYTES_MIN, MemoryBudget};
+pub use checksum::{Algorithm, Checksum, ChecksumKind, ChecksumType};
 pub use payload::{Digested, Payload};
+pub use store::{BODY_BYTES_MAX, check_length, store};

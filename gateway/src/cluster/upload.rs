@@ -3,12 +3,14 @@
 //! It belongs to a task of its own: a caller that goes away before the commit leaves an upload that is
 //! given up, one that goes away afterwards changes nothing.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use protocol::catalog::{CHUNK_COUNT_MAX, Error, NewBody, Operation, Reply};
 use protocol::data::outline::CHUNK_BYTES_MAX;
 use protocol::data::put::{PreparedChunk, Put, PutFailure, PutOutput, PutSettings, StoredBody};
 use protocol::types::Op;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::calls::{Answered, Calls};
@@ -43,11 +45,23 @@ pub struct Upload {
 impl<L: Link> Cluster<L> {
     /// Begins to store a body in chunks of this size.
     pub async fn upload(&self, chunk_size: u32, seed: u64) -> Result<Upload, ClusterError> {
+        self.upload_sharing(chunk_size, seed, Arc::new(Notify::new())).await
+    }
+
+    /// The same among others that share some memory. Whenever `shortage` is notified, bytes are let go
+    /// that are kept only for replicas that are late.
+    pub async fn upload_sharing(
+        &self,
+        chunk_size: u32,
+        seed: u64,
+        shortage: Arc<Notify>,
+    ) -> Result<Upload, ClusterError> {
         let guard = self.begin_upload().await?;
         let (steps, queue) = mpsc::channel(1);
         let clock = Clock::start();
         let put = Put::new(self.layout(), guard.body, chunk_size, PutSettings::standard(), seed, clock.now());
-        let task = Task { cluster: self.clone(), put, calls: Calls::new(self.clone()), clock, guard };
+        let calls = Calls::new(self.clone());
+        let task = Task { cluster: self.clone(), put, calls, clock, guard, shortage };
         tokio::spawn(task.run(queue));
         Ok(Upload { chunk_size: chunk_size as usize, buffered: BytesMut::new(), steps })
     }
@@ -74,6 +88,14 @@ impl Upload {
             self.buffered.extend_from_slice(&bytes);
         }
         Ok(())
+    }
+
+    /// Takes the next bytes of the body in the form in which they are sent, so that nothing is copied: all
+    /// calls but the last bring as many as the size of a chunk. For who makes chunks himself and never
+    /// calls `write`.
+    pub async fn write_chunk(&mut self, bytes: Bytes) -> Result<(), ClusterError> {
+        assert!(self.buffered.is_empty());
+        self.offer(bytes).await
     }
 
     async fn offer(&self, bytes: Bytes) -> Result<(), ClusterError> {
@@ -103,6 +125,7 @@ struct Task<L> {
     calls: Calls<L>,
     clock: Clock,
     guard: UploadGuard,
+    shortage: Arc<Notify>,
 }
 
 /// What the put has come to.
@@ -127,6 +150,7 @@ impl<L: Link> Task<L> {
             }
             let wake = self.wake_at();
             tokio::select! {
+                () = self.shortage.notified() => self.put.let_late_holders_go(self.clock.now()),
                 step = steps.recv(), if waiting.is_none() => match step {
                     // The caller went away.
                     None => return,
@@ -197,6 +221,7 @@ impl<L: Link> Task<L> {
             let wake = self.wake_at();
             tokio::select! {
                 outcome = &mut submitted => return outcome,
+                () = self.shortage.notified() => self.put.let_late_holders_go(self.clock.now()),
                 answered = self.calls.next() => self.on_answered(answered),
                 () = sleep_until(wake) => self.put.on_tick(self.clock.now()),
             }
@@ -227,6 +252,7 @@ impl<L: Link> Task<L> {
     async fn step(&mut self) {
         let wake = self.wake_at();
         tokio::select! {
+            () = self.shortage.notified() => self.put.let_late_holders_go(self.clock.now()),
             answered = self.calls.next() => self.on_answered(answered),
             () = sleep_until(wake) => self.put.on_tick(self.clock.now()),
         }

@@ -4,6 +4,8 @@
 //! from a request to its answer (`service`), how answers are made (`response`), and the connections that
 //! both travel on (`server`, `tls`, `patient`).
 
+mod authorise;
+pub mod metrics;
 mod patient;
 pub(crate) mod request;
 pub(crate) mod response;

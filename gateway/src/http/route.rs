@@ -5,9 +5,26 @@ use http::Method;
 use super::request::{Head, Query};
 use crate::s3::{ErrorCode, S3Error, S3Result};
 
-/// What a request asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+macro_rules! operations {
+    ($($(#[$meta:meta])* $name:ident $(($data:ty))?,)*) => {
+        /// What a request asks for.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Operation {
+            $($(#[$meta])* $name $(($data))?,)*
+        }
+
+        impl Operation {
+            /// As logs and metrics call it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Operation::$name { .. } => stringify!($name),)*
+                }
+            }
+        }
+    };
+}
+
+operations! {
     ListBuckets,
 
     CreateBucket,

@@ -3,19 +3,35 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::body::Body;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use protocol::catalog::Query as CatalogQuery;
+use tokio::sync::Semaphore;
 
+use super::authorise::authorise;
+use super::metrics::Metrics;
 use super::request::Head;
 use super::response::{self, Response};
-use super::route::route;
-use crate::auth::Caller;
+use super::route::{Operation, route};
+use crate::auth::{Authenticator, Caller, SignedRequest};
+use crate::body::{MemoryBudget, Payload};
 use crate::cluster::{Cluster, Link};
-use crate::s3::{self, S3Result};
+use crate::s3::{self, ErrorCode, S3Error, S3Result};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 const ID_2: HeaderName = HeaderName::from_static("x-amz-id-2");
+
+/// Requests that are worked on at once. Who comes on top is told to come again.
+const REQUESTS_MAX: usize = 1_024;
+
+/// No bucket can be called so. It stands for the gateway itself: `/-/live` and `/-/ready`, which need no
+/// signature.
+const OWN_BUCKET: &str = "-";
+
+/// For the cluster to answer when somebody asks whether the gateway is of use.
+const READY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a gateway is told at its start.
 #[derive(Clone, Debug)]
@@ -24,52 +40,170 @@ pub struct Options {
     pub region: String,
     /// Hosts of which a subdomain is a bucket.
     pub domains: Vec<String>,
+    /// What the bodies of all requests together may take.
+    pub memory_bytes: usize,
 }
 
 /// All that the handlers of one gateway share.
 pub struct Gateway<L> {
-    pub cluster: Cluster<L>,
-    pub options: Options,
+    pub(crate) cluster: Cluster<L>,
+    pub(crate) options: Options,
+    pub(crate) memory: MemoryBudget,
+    authenticator: Authenticator<Cluster<L>>,
+    metrics: Metrics,
+    room: Semaphore,
     ids: RequestIds,
 }
 
 /// One request on its way: what a handler is given.
 pub struct Call<'a, L> {
-    pub gateway: &'a Gateway<L>,
-    pub head: &'a Head,
-    pub caller: &'a Caller,
+    pub(crate) gateway: &'a Gateway<L>,
+    pub(crate) head: &'a Head,
+    pub(crate) caller: &'a Caller,
 }
 
 impl<L: Link> Gateway<L> {
-    pub fn new(cluster: Cluster<L>, options: Options, seed: u64) -> Arc<Gateway<L>> {
-        Arc::new(Gateway { cluster, options, ids: RequestIds { seed, next: AtomicU64::new(0) } })
+    pub fn new(
+        cluster: Cluster<L>,
+        authenticator: Authenticator<Cluster<L>>,
+        options: Options,
+        seed: u64,
+    ) -> Arc<Gateway<L>> {
+        let memory = MemoryBudget::new(options.memory_bytes);
+        Arc::new(Gateway {
+            cluster,
+            options,
+            memory,
+            authenticator,
+            metrics: Metrics::default(),
+            room: Semaphore::new(REQUESTS_MAX),
+            ids: RequestIds { seed, next: AtomicU64::new(0) },
+        })
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Answers a request. Never fails: what goes wrong is an answer, too.
-    pub async fn serve(self: Arc<Self>, request: http::Request<Body>) -> Response {
+    pub(super) async fn serve(&self, request: http::Request<Body>) -> Response {
+        let began = Instant::now();
         let id = self.ids.next();
         let (parts, body) = request.into_parts();
-        let is_head = parts.method == Method::HEAD;
-        let resource = parts.uri.path().to_owned();
+        let _running = self.metrics.begin();
+        let mut name = "-";
         let outcome = match Head::parse(&parts, &self.options.domains) {
-            Ok(head) => self.perform(&head, body).await,
+            Ok(head) if head.target.bucket.as_deref() == Some(OWN_BUCKET) => {
+                Ok(self.answer_health(&head).await)
+            }
+            Ok(head) => match route(&head) {
+                Ok(operation) => {
+                    name = operation.name();
+                    self.admit(operation, &head, body).await
+                }
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
-        let mut response = outcome.unwrap_or_else(|error| {
-            tracing::debug!(id, %error, resource, "refused");
-            response::error(&error, &resource, &id, !is_head)
-        });
+        let path = parts.uri.path();
+        let mut response = match outcome {
+            Ok(response) => response,
+            Err(error) => {
+                if error.status() == StatusCode::INTERNAL_SERVER_ERROR {
+                    tracing::error!(id, operation = name, path, %error, "failed");
+                } else {
+                    tracing::debug!(id, operation = name, path, %error, "refused");
+                }
+                response::error(&error, path, &id, parts.method != Method::HEAD)
+            }
+        };
+        let took = began.elapsed();
+        self.metrics.on_answer(name, response.status(), took);
+        tracing::debug!(
+            id,
+            method = %parts.method,
+            path,
+            operation = name,
+            status = response.status().as_u16(),
+            micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            "answered"
+        );
         let id = HeaderValue::from_str(&id).expect("hexadecimal digits");
         response.headers_mut().insert(ID_2, id.clone());
         response.headers_mut().insert(REQUEST_ID, id);
         response
     }
 
-    async fn perform(&self, head: &Head, _body: Body) -> S3Result<Response> {
-        let operation = route(head)?;
-        let caller = Caller { access_key: String::new(), owner: "root".into(), display_name: "root".into() };
-        let call = Call { gateway: self, head, caller: &caller };
-        s3::perform(&call, operation).await
+    async fn admit(&self, operation: Operation, head: &Head, body: Body) -> S3Result<Response> {
+        let Ok(_place) = self.room.try_acquire() else {
+            self.metrics.on_turned_away();
+            return Err(ErrorCode::SlowDown.into());
+        };
+        let signed = SignedRequest {
+            method: &head.method,
+            raw_path: &head.raw_path,
+            raw_query: &head.raw_query,
+            headers: &head.headers,
+            host: &head.host,
+        };
+        let (caller, body_auth) = self.authenticator.authenticate(&signed, SystemTime::now()).await?;
+        authorise(operation, &caller, head)?;
+        let payload = Payload::new(body, body_auth, &head.headers)?;
+        s3::perform(&Call { gateway: self, head, caller: &caller }, operation, payload).await
+    }
+
+    /// `live`: this process answers. `ready`: the cluster answers it.
+    async fn answer_health(&self, head: &Head) -> Response {
+        let status = match (&head.method, head.key()) {
+            (&Method::GET | &Method::HEAD, "live") => StatusCode::OK,
+            (&Method::GET | &Method::HEAD, "ready") if self.is_ready().await => StatusCode::OK,
+            (&Method::GET | &Method::HEAD, "ready") => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::NOT_FOUND,
+        };
+        response::empty(status)
+    }
+
+    /// Whether the cluster answers.
+    pub async fn is_ready(&self) -> bool {
+        let query = CatalogQuery::ListBuckets {
+            owner: None,
+            prefix: Default::default(),
+            after: Default::default(),
+            limit: 0,
+        };
+        let answer = tokio::time::timeout(READY_PATIENCE, self.cluster.read(&query)).await;
+        matches!(answer, Ok(Ok(_)))
+    }
+}
+
+impl<L: Link> Call<'_, L> {
+    /// For whatever has to be random in this one request, and need not be secret.
+    pub(crate) fn seed(&self) -> u64 {
+        self.gateway.ids.next_number()
+    }
+
+    /// What this gateway's region is called.
+    pub(crate) fn region(&self) -> &str {
+        &self.gateway.options.region
+    }
+
+    pub(crate) fn cluster(&self) -> &Cluster<L> {
+        &self.gateway.cluster
+    }
+
+    /// What the catalog answers to a query, and an error of either kind in S3's words.
+    pub(crate) async fn read(&self, query: &CatalogQuery) -> S3Result<protocol::catalog::Answer> {
+        let (_, answer) = self.cluster().read(query).await?;
+        Ok(answer.map_err(S3Error::from)?)
+    }
+
+    /// The same for an operation.
+    pub(crate) async fn submit(
+        &self,
+        operation: &protocol::catalog::Operation,
+    ) -> S3Result<protocol::catalog::Success> {
+        let (_, reply) = self.cluster().submit(operation).await?;
+        Ok(reply.map_err(S3Error::from)?)
     }
 }
 
@@ -81,9 +215,12 @@ struct RequestIds {
 
 impl RequestIds {
     fn next(&self) -> String {
+        format!("{:016X}", self.next_number())
+    }
+
+    fn next_number(&self) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         // An odd factor is a bijection: different numbers have different products.
-        let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.seed;
-        format!("{mixed:016X}")
+        number.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.seed
     }
 }

@@ -73,9 +73,13 @@ fn hex_digit(byte: u8) -> Option<u8> {
 /// Without the quotes.
 impl fmt::Display for ETag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.digest {
-            write!(f, "{byte:02x}")?;
+        // At once, because listings are full of them.
+        let mut hex = [0; 32];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.digest) {
+            pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+            pair[1] = b"0123456789abcdef"[usize::from(byte & 0xf)];
         }
+        f.write_str(std::str::from_utf8(&hex).expect("hexadecimal digits are ASCII"))?;
         if self.part_count > 0 { write!(f, "-{}", self.part_count) } else { Ok(()) }
     }
 }
@@ -247,20 +251,31 @@ impl SourceConditions {
         self.if_match.iter().chain(&self.if_none_match).try_for_each(ETagMatch::check)
     }
 
-    /// An ETag is exact and a date is not: where both are given, the date is not looked at.
     pub fn hold(&self, etag: &ETag, last_modified: Timestamp) -> bool {
-        // HTTP dates have seconds, ours microseconds: what happened within the second is not later.
-        let seconds = |time: Timestamp| time.get() / 1_000_000;
-        let unchanged = match (&self.if_match, self.if_unmodified_since) {
+        self.hold_as_unchanged(etag, last_modified) && self.hold_as_changed(etag, last_modified)
+    }
+
+    /// What the client knows is still so. An ETag is exact and a date is not: where both are given, the
+    /// date is not looked at.
+    pub fn hold_as_unchanged(&self, etag: &ETag, last_modified: Timestamp) -> bool {
+        match (&self.if_match, self.if_unmodified_since) {
             (Some(wanted), _) => wanted.matches(etag),
             (None, Some(since)) => seconds(last_modified) <= seconds(since),
             (None, None) => true,
-        };
-        let changed = match (&self.if_none_match, self.if_modified_since) {
+        }
+    }
+
+    /// What the client knows is so no more. Here, too, an ETag comes before a date.
+    pub fn hold_as_changed(&self, etag: &ETag, last_modified: Timestamp) -> bool {
+        match (&self.if_none_match, self.if_modified_since) {
             (Some(unwanted), _) => !unwanted.matches(etag),
             (None, Some(since)) => seconds(last_modified) > seconds(since),
             (None, None) => true,
-        };
-        unchanged && changed
+        }
     }
+}
+
+/// HTTP dates have seconds, ours microseconds: what happened within the second is not later.
+fn seconds(time: Timestamp) -> u64 {
+    time.get() / 1_000_000
 }

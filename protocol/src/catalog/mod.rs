@@ -54,9 +54,9 @@ pub use names::{
     check_key,
 };
 pub use operation::{
-    ACCESS_KEY_ID_BYTES_MAX, AccessKey, ByteRange, COLLECT_COUNT_MAX, DELETE_COUNT_MAX,
-    DISPLAY_NAME_BYTES_MAX, Delete, ListedPart, OWNER_BYTES_MAX, Operation, SECRET_BYTES_MAX,
-    SETTLE_COUNT_MAX,
+    ACCESS_KEY_ID_BYTES_MAX, AccessKey, AccessScope, ByteRange, COLLECT_COUNT_MAX, DELETE_COUNT_MAX,
+    DISPLAY_NAME_BYTES_MAX, Delete, ListedPart, OWNER_BYTES_MAX, Operation, SCOPE_COUNT_MAX,
+    SECRET_BYTES_MAX, SETTLE_COUNT_MAX, USER_NAME_BYTES_MAX,
 };
 pub use query::{BODY_COUNT_MAX, ListPosition, PieceSelection, PieceStart, Query, VERDICT_COUNT_MAX};
 pub use reply::{

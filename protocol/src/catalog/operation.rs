@@ -9,14 +9,18 @@ use super::metadata::{
     BUCKET_TAG_COUNT_MAX, Checksums, Conditions, ETag, Headers, OBJECT_TAG_COUNT_MAX, SourceConditions, Tags,
     check_checksums, check_headers, check_tags,
 };
-use super::names::{BodyId, BucketRef, PART_NUMBER_MAX, UploadId, check_bucket_name, check_key};
+use super::names::{
+    BodyId, BucketRef, KEY_BYTES_MAX, PART_NUMBER_MAX, UploadId, check_bucket_name, check_key,
+};
 use crate::types::{Incarnation, ReplicaId, Timestamp};
 use crate::wire::{wire_enum, wire_struct};
 
 pub const OWNER_BYTES_MAX: usize = 128;
 pub const ACCESS_KEY_ID_BYTES_MAX: usize = 128;
 pub const SECRET_BYTES_MAX: usize = 512;
+pub const USER_NAME_BYTES_MAX: usize = 64;
 pub const DISPLAY_NAME_BYTES_MAX: usize = 256;
+pub const SCOPE_COUNT_MAX: usize = 64;
 pub const DELETE_COUNT_MAX: usize = 1000;
 pub const COLLECT_COUNT_MAX: usize = 1024;
 pub const SETTLE_COUNT_MAX: usize = 1024;
@@ -56,7 +60,15 @@ wire_enum! {
         12 => DeleteObjects { bucket: BucketRef, deletes: Vec<Delete>, },
         13 => PutObjectTags { bucket: BucketRef, key: Bytes, tags: Tags, },
 
-        20 => CreateUpload { bucket: BucketRef, key: Bytes, headers: Headers, tags: Tags, },
+        20 => CreateUpload {
+            bucket: BucketRef,
+            key: Bytes,
+            headers: Headers,
+            tags: Tags,
+            /// The kind of checksum that its parts shall have, as the edge numbers them. None: the
+            /// client did not say.
+            checksum: Option<u8>,
+        },
         /// A part that is put again replaces the earlier one.
         21 => PutPart {
             bucket: BucketRef,
@@ -79,6 +91,9 @@ wire_enum! {
             source_conditions: SourceConditions,
             /// None: the whole object.
             range: Option<ByteRange>,
+            /// What the edge knows of the bytes. It has read them for that, and names in
+            /// `source_conditions` what it has read.
+            checksums: Checksums,
         },
         23 => CompleteUpload {
             bucket: BucketRef,
@@ -135,12 +150,46 @@ wire_struct! {
     pub struct AccessKey {
         /// Encrypted by the edge. The catalog cannot read it.
         pub secret: Bytes,
+        /// Whose key it is. A user may have several.
+        pub user: Bytes,
         /// The canonical id: whoever owns what this key makes.
         pub owner: Bytes,
         pub display_name: Bytes,
         /// As the edge numbers them.
         pub flags: u32,
+        /// What the key may be used for. Empty: everything.
+        pub scopes: Vec<AccessScope>,
         pub created: Timestamp,
+    }
+}
+
+wire_struct! {
+    /// The keys of a bucket that begin with a prefix.
+    pub struct AccessScope {
+        /// Of this name, whether or not there is one.
+        pub bucket: Bytes,
+        pub prefix: Bytes,
+    }
+}
+
+impl AccessKey {
+    fn check(&self) -> Result<(), &'static str> {
+        check_length(&self.secret, SECRET_BYTES_MAX, "the secret is empty or too long")?;
+        check_length(&self.user, USER_NAME_BYTES_MAX, "the user's name is empty or too long")?;
+        check_length(&self.owner, OWNER_BYTES_MAX, "the owner is empty or too long")?;
+        if self.display_name.len() > DISPLAY_NAME_BYTES_MAX {
+            return Err("the display name is too long");
+        }
+        if self.scopes.len() > SCOPE_COUNT_MAX {
+            return Err("too many scopes");
+        }
+        self.scopes.iter().try_for_each(|scope| {
+            check_bucket_name(&scope.bucket)?;
+            if scope.prefix.len() > KEY_BYTES_MAX {
+                return Err("the prefix of a scope is longer than a key");
+            }
+            Ok(())
+        })
     }
 }
 
@@ -197,12 +246,7 @@ impl Operation {
             }
             Operation::PutAccessKey { id, access_key } => {
                 check_length(id, ACCESS_KEY_ID_BYTES_MAX, "the access key's id is empty or too long")?;
-                check_length(&access_key.owner, OWNER_BYTES_MAX, "the owner is empty or too long")?;
-                check_length(&access_key.secret, SECRET_BYTES_MAX, "the secret is empty or too long")?;
-                if access_key.display_name.len() > DISPLAY_NAME_BYTES_MAX {
-                    return Err("the display name is too long");
-                }
-                Ok(())
+                access_key.check()
             }
             Operation::DeleteAccessKey { id } => {
                 check_length(id, ACCESS_KEY_ID_BYTES_MAX, "the access key's id is empty or too long")
@@ -233,9 +277,10 @@ impl Operation {
                 check_checksums(checksums)?;
                 body.check(limits.inline_bytes_max)
             }
-            Operation::CopyPart { key, part, source_key, source_conditions, range, .. } => {
+            Operation::CopyPart { key, part, source_key, source_conditions, range, checksums, .. } => {
                 check_key(key)?;
                 check_part_number(*part)?;
+                check_checksums(checksums)?;
                 check_key(source_key)?;
                 source_conditions.check()?;
                 let sound =

@@ -197,9 +197,11 @@ impl Workload {
         let digest = self.digest();
         let access_key = AccessKey {
             secret: Bytes::copy_from_slice(&digest),
+            user: Bytes::from_static(b"alice"),
             owner: Bytes::from_static(b"alice"),
             display_name: Bytes::from_static(b"Alice"),
             flags: 0,
+            scopes: Vec::new(),
             created: Timestamp::new(self.values),
         };
         Operation::PutAccessKey { id, access_key }

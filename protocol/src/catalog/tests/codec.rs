@@ -46,9 +46,11 @@ fn operations() -> Vec<Operation> {
     let upload = UploadId::new(77);
     let access_key = AccessKey {
         secret: "sealed".into(),
+        user: "me".into(),
         owner: "me".into(),
         display_name: "Me".into(),
         flags: 5,
+        scopes: vec![AccessScope { bucket: "bucket".into(), prefix: "logs/".into() }],
         created: Timestamp::new(8),
     };
     let body_id = BodyId { session: SessionId::new(4), upload: 5 };
@@ -81,7 +83,13 @@ fn operations() -> Vec<Operation> {
             deletes: vec![Delete { key: key.clone(), conditions: conditions.clone() }],
         },
         Operation::PutObjectTags { bucket: bucket.clone(), key: key.clone(), tags: tags.clone() },
-        Operation::CreateUpload { bucket: bucket.clone(), key: key.clone(), headers, tags },
+        Operation::CreateUpload {
+            bucket: bucket.clone(),
+            key: key.clone(),
+            headers,
+            tags,
+            checksum: Some(4),
+        },
         Operation::PutPart {
             bucket: bucket.clone(),
             key: key.clone(),
@@ -100,6 +108,7 @@ fn operations() -> Vec<Operation> {
             source_key: "s".into(),
             source_conditions,
             range: Some(ByteRange { offset: 1, length: 2 }),
+            checksums: checksums.clone(),
         },
         Operation::CompleteUpload {
             bucket: bucket.clone(),
@@ -142,6 +151,7 @@ fn queries() -> Vec<Query> {
             limit: 1000,
         },
         Query::ListParts { bucket: bucket.clone(), key: "k".into(), upload, after: 3, limit: 9 },
+        Query::ListObjectParts { bucket: bucket.clone(), key: "k".into(), after: 3, limit: 9 },
         Query::ListUploads {
             bucket,
             prefix: "p".into(),
@@ -188,7 +198,7 @@ fn the_bytes_of_operations_and_queries_are_these() {
         &put_tags.to_bytes()[..],
         b"\x0d\x01\0\0\0b\x01\x09\0\0\0\0\0\0\0\x01\0\0\0k\x01\0\0\0\x01\0\0\0t\x01\0\0\0v"
     );
-    assert_eq!(fingerprint(operations()), "7b8d3521d96d6d185194d19ecba07f0f");
+    assert_eq!(fingerprint(operations()), "120e5b1e99240fdb5a2c354b30e214cf");
     assert_eq!(fingerprint(queries()), "5a4becfe32df828e72ec2822fac24234");
 }
 
@@ -359,6 +369,34 @@ fn an_operation_settles_something_and_not_too_much() {
     for count in [0, SETTLE_COUNT_MAX + 1] {
         assert!(settle(count).check(&CatalogLimits::standard()).is_err());
     }
+}
+
+#[test]
+fn an_access_key_belongs_to_somebody_and_has_scopes_within_bounds() {
+    let scope = |bucket: &str, prefix: usize| AccessScope {
+        bucket: Bytes::from(bucket.to_owned()),
+        prefix: "p".repeat(prefix).into(),
+    };
+    let check = |user: &str, scopes| {
+        let access_key = AccessKey {
+            secret: "sealed".into(),
+            user: Bytes::from(user.to_owned()),
+            owner: "me".into(),
+            display_name: "".into(),
+            flags: 0,
+            scopes,
+            created: Timestamp::new(8),
+        };
+        let operation = Operation::PutAccessKey { id: "AK".into(), access_key };
+        operation.check(&CatalogLimits::standard())
+    };
+    let most = vec![scope("bucket", KEY_BYTES_MAX); SCOPE_COUNT_MAX];
+    assert_eq!(check(&"u".repeat(USER_NAME_BYTES_MAX), most), Ok(()));
+    assert!(check("", vec![]).is_err());
+    assert!(check(&"u".repeat(USER_NAME_BYTES_MAX + 1), vec![]).is_err());
+    assert!(check("me", vec![scope("bucket", 0); SCOPE_COUNT_MAX + 1]).is_err());
+    assert!(check("me", vec![scope("No-Bucket", 0)]).is_err());
+    assert!(check("me", vec![scope("bucket", KEY_BYTES_MAX + 1)]).is_err());
 }
 
 proptest! {

@@ -307,9 +307,11 @@ fn an_access_key_is_kept_listed_and_deleted() {
     let mut world = World::new();
     let access_key = AccessKey {
         secret: "sealed".into(),
+        user: "alice".into(),
         owner: "alice".into(),
         display_name: "Alice".into(),
         flags: 1,
+        scopes: Vec::new(),
         created: Timestamp::new(7),
     };
     for id in ["AK1", "AK2", "AK3"] {

@@ -207,6 +207,17 @@ impl Put {
         self.now = self.now.max(now);
     }
 
+    /// Lets all bytes go that are kept only for owners that are late, because memory is short.
+    pub fn let_late_holders_go(&mut self, now: Tick) {
+        self.advance(now);
+        let lingering = |index: &usize| matches!(self.chunks[*index].stage, Stage::Lingering { .. });
+        let late: Vec<usize> = self.active.iter().copied().filter(lingering).collect();
+        for index in late {
+            self.chunks[index].stage = Stage::Done;
+            self.let_go(index);
+        }
+    }
+
     /// Lets the oldest bytes go that are kept only for late owners: what these lack becomes debt, which
     /// costs less than a client that has to wait.
     fn make_room(&mut self) {

@@ -186,6 +186,20 @@ fn bytes_that_are_kept_for_late_owners_make_room_for_new_ones() {
     assert!(took_ms(&world) < 15 * settings().grace_ms, "{} ms", took_ms(&world));
 }
 
+/// They are held by somebody who has to share memory with others.
+#[test]
+fn bytes_that_are_kept_for_late_owners_are_let_go_when_memory_is_short() {
+    let mut world = World::new(3, 3 * CHUNK, 23);
+    let order = world.cluster.order(0);
+    world.cluster.mood(order[0], Mood::Silent);
+    world.run_to_the_end();
+    assert!(world.put.bytes_held() > 0);
+    world.put.let_late_holders_go(world.cluster.now);
+    assert_eq!(world.put.bytes_held(), 0);
+    assert_eq!(world.put.next_tick(), None);
+    assert!(world.is_committed(world.stored()));
+}
+
 #[test]
 fn without_a_quorum_a_put_fails_when_its_time_is_over() {
     for mood in [Mood::Silent, Mood::Down, Mood::Mute, Mood::Refuses(DataRefusal::Busy)] {

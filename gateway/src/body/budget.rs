@@ -1,0 +1,178 @@
+//! How much memory the bodies of all requests together may take.
+//!
+//! ```text
+//!              ┌───────── small ─────────┐
+//!  client ────▶│ whole, then in the log  │──────────────▶ operation
+//!        │     └─────────────────────────┘
+//!        │     ┌──────── filling ────────┐   ┌─────── sending ───────┐
+//!        └────▶│ one chunk of each upload│──▶│ chunks on their way   │──▶ replicas
+//!              └─────────────────────────┘   └───────────────────────┘
+//! ```
+//!
+//! The memory is in three parts, because what is in them is let go by others:
+//!
+//! - **Filling** waits for clients, who may take as long as they like. So an upload pays for the one chunk
+//!   that it fills before it begins, and keeps that place for all of its chunks. Whoever has begun never
+//!   waits for other clients, and however many of them are slow, they hold one chunk each. The more of this
+//!   part is taken, the smaller are the chunks of uploads that begin; so a few uploads have large chunks,
+//!   which are cheaper, and a hundred slow ones still leave room for another.
+//! - **Sending** waits for replicas only, which store a chunk within seconds or fail. A chunk pays with its
+//!   bytes from when it is full to when the last of those who send it has let go of it: the permit is
+//!   part of the buffer. Who waits gets his turn in order, and nobody who has a permit waits for another
+//!   one with it. A body's last chunk needs none, it takes its upload's place in the first part with it.
+//! - **Small** bodies travel in the log and never wait behind large ones.
+//!
+//! Chunks that are stored are kept a while for replicas that are late (a replica that is down is always
+//! late). That is the first thing to go when somebody waits: `shortage` is notified.
+//!
+//! Nobody waits for long: then a request is refused with `SlowDown`, which clients take for what it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use protocol::catalog::CHUNK_COUNT_MAX;
+use protocol::data::outline::CHUNK_BYTES_MAX;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::s3::{ErrorCode, S3Error, S3Result};
+
+/// What a gateway takes if nobody says otherwise.
+pub const MEMORY_BYTES: usize = 160 << 20;
+
+/// With less, two bodies of the largest chunks could not be uploaded at once.
+pub const MEMORY_BYTES_MIN: usize = 32 << 20;
+
+/// A request waits so long for memory.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// So often whoever waits says that memory is short.
+const SHORTAGE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The sizes that chunks have, while less than so many quarters of the memory for filling are taken.
+const CHUNK_SIZES: [(usize, u32); 3] = [(2, 4 << 20), (3, 1 << 20), (4, 256 << 10)];
+
+/// A chunk has to be named and receipted in the log, so there are not more of them than need be.
+const CHUNK_COUNT: u64 = CHUNK_COUNT_MAX as u64 / 2;
+
+pub struct MemoryBudget {
+    small: Arc<Semaphore>,
+    filling: Arc<Semaphore>,
+    filling_bytes: usize,
+    sending: Arc<Semaphore>,
+    bytes: usize,
+    shortage: Arc<Notify>,
+    patience: Duration,
+}
+
+/// An upload's place: it may fill a chunk of this size at a time.
+pub(super) struct Place {
+    pub(super) chunk_size: u32,
+    permit: OwnedSemaphorePermit,
+}
+
+impl MemoryBudget {
+    /// At least `MEMORY_BYTES_MIN`.
+    pub fn new(bytes: usize) -> MemoryBudget {
+        let bytes = bytes.max(MEMORY_BYTES_MIN);
+        let (small, filling) = (bytes / 10, bytes / 2);
+        let sending = bytes - small - filling;
+        assert!(filling >= CHUNK_BYTES_MAX as usize);
+        assert!(sending >= CHUNK_BYTES_MAX as usize);
+        MemoryBudget {
+            small: Arc::new(Semaphore::new(small)),
+            filling: Arc::new(Semaphore::new(filling)),
+            filling_bytes: filling,
+            sending: Arc::new(Semaphore::new(sending)),
+            bytes,
+            shortage: Arc::new(Notify::new()),
+            patience: PATIENCE,
+        }
+    }
+
+    /// How much is taken now, and how much may be.
+    pub fn usage(&self) -> (usize, usize) {
+        let parts = [&self.small, &self.filling, &self.sending];
+        let free: usize = parts.iter().map(|part| part.available_permits()).sum();
+        (self.bytes - free, self.bytes)
+    }
+
+    /// Notified while somebody waits for memory.
+    pub(super) fn shortage(&self) -> Arc<Notify> {
+        self.shortage.clone()
+    }
+
+    /// For a body that travels in the log.
+    pub(super) async fn small(&self, bytes: usize) -> S3Result<OwnedSemaphorePermit> {
+        self.acquire(&self.small, bytes).await
+    }
+
+    /// A place for an upload of so many bytes, or of nobody knows how many.
+    pub(super) async fn place(&self, length: Option<u64>) -> S3Result<Place> {
+        let chunk_size = self.chunk_size(length);
+        let permit = self.acquire(&self.filling, chunk_size as usize).await?;
+        Ok(Place { chunk_size, permit })
+    }
+
+    /// A chunk that is full and goes on its way: its bytes count until the last copy of the handle is gone.
+    pub(super) async fn send(&self, buffer: Vec<u8>) -> S3Result<Bytes> {
+        let permit = self.acquire(&self.sending, buffer.len()).await?;
+        Ok(Bytes::from_owner(Charged { buffer, _permit: permit }))
+    }
+
+    fn chunk_size(&self, length: Option<u64>) -> u32 {
+        // Whatever its length, it must fit.
+        let Some(length) = length else { return CHUNK_BYTES_MAX };
+        let taken = self.filling_bytes - self.filling.available_permits();
+        let wanted = CHUNK_SIZES.into_iter().find(|(quarters, _)| taken * 4 < self.filling_bytes * quarters);
+        let (_, wanted) = wanted.unwrap_or(CHUNK_SIZES[CHUNK_SIZES.len() - 1]);
+        let least = length.div_ceil(CHUNK_COUNT).next_power_of_two();
+        let chunk_size = u64::from(wanted).max(least).min(length.max(1));
+        u32::try_from(chunk_size).unwrap_or(u32::MAX).min(CHUNK_BYTES_MAX)
+    }
+
+    async fn acquire(&self, part: &Arc<Semaphore>, bytes: usize) -> S3Result<OwnedSemaphorePermit> {
+        let count = u32::try_from(bytes).expect("no chunk is larger than 8 MiB");
+        if let Ok(permit) = part.clone().try_acquire_many_owned(count) {
+            return Ok(permit);
+        }
+        let permit = part.clone().acquire_many_owned(count);
+        let shortage = async {
+            loop {
+                self.shortage.notify_waiters();
+                tokio::time::sleep(SHORTAGE_INTERVAL).await;
+            }
+        };
+        tokio::select! {
+            permit = permit => Ok(permit.expect("the parts are never closed")),
+            () = shortage => unreachable!("it goes on for ever"),
+            () = tokio::time::sleep(self.patience) => Err(S3Error::with(
+                ErrorCode::SlowDown,
+                "Too many bodies are being uploaded at the moment. Please reduce the rate.",
+            )),
+        }
+    }
+}
+
+impl Place {
+    /// The last chunk of the upload, which takes the place with it.
+    pub(super) fn send_last(self, buffer: Vec<u8>) -> Bytes {
+        assert!(buffer.len() <= self.chunk_size as usize);
+        Bytes::from_owner(Charged { buffer, _permit: self.permit })
+    }
+}
+
+/// Bytes and what was paid for them.
+struct Charged {
+    buffer: Vec<u8>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,12 @@
+//! DeleteBucketTagging. Succeeds also if there was no tag set.
+
+use protocol::catalog::Tags;
+
+use crate::cluster::Link;
+use crate::http::Call;
+use crate::http::response::Response;
+use crate::s3::{S3Result, put_bucket_tagging};
+
+pub(crate) async fn handle<L: Link>(call: &Call<'_, L>) -> S3Result<Response> {
+    put_bucket_tagging::put(call, Tags::new()).await
+}
