@@ -9,7 +9,6 @@
 //! operation has failed. The answer says of every key what became of it, in the order of the request.
 
 use bytes::Bytes;
-use http::StatusCode;
 use protocol::catalog::{
     self, BucketRef, Conditions, Delete, ETag, ETagMatch, KEY_BYTES_MAX, Operation, Success,
 };
@@ -20,7 +19,7 @@ use crate::cluster::{ClusterError, Link};
 use crate::http::Call;
 use crate::http::response::{self, Response};
 use crate::s3::xml::{DOCUMENT_BYTES_MAX, Document, Element, malformed};
-use crate::s3::{ErrorCode, S3Error, S3Result, bucket};
+use crate::s3::{ErrorCode, S3Error, S3Result, bucket, unsupported};
 
 /// The most keys of a request.
 const KEY_COUNT_MAX: usize = 1000;
@@ -52,6 +51,7 @@ struct Object {
 type Outcome = Result<(), S3Error>;
 
 pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, payload: Payload) -> S3Result<Response> {
+    unsupported::check(call.head)?;
     let request = Request::parse(&payload.collect(DOCUMENT_BYTES_MAX).await?)?;
     let bucket = bucket::reference(call).await?;
     let mut outcomes: Vec<Outcome> = request
@@ -87,16 +87,15 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, payload: Payload) -> S3R
             }
         }
     }
-    let mut response = response::xml(request.document(&outcomes));
-    *response.status_mut() = StatusCode::OK;
-    Ok(response)
+    Ok(response::xml(request.document(&outcomes)))
 }
 
 /// The indices of those that are to be deleted, in operations of a bounded size.
 fn batches(objects: &[Object], outcomes: &[Outcome]) -> Vec<Vec<usize>> {
     let mut batches = Vec::new();
     let (mut batch, mut bytes) = (Vec::new(), 0);
-    for (at, (object, _)) in objects.iter().zip(outcomes).enumerate().filter(|(_, (_, outcome))| outcome.is_ok())
+    for (at, (object, _)) in
+        objects.iter().zip(outcomes).enumerate().filter(|(_, (_, outcome))| outcome.is_ok())
     {
         let size = object.key.len() + DELETE_BYTES;
         if bytes + size > OPERATION_BYTES {
@@ -121,8 +120,7 @@ async fn delete<L: Link>(
 ) -> S3Result<Vec<Option<catalog::Error>>> {
     let deletes = batch.iter().map(|at| objects[*at].delete()).collect();
     let operation = Operation::DeleteObjects { bucket: bucket.clone(), deletes };
-    let (_, reply) = call.gateway.cluster.submit(&operation).await?;
-    match reply.map_err(|error| bucket::refused(call, error))? {
+    match bucket::submit(call, &operation).await? {
         Success::ObjectsDeleted { outcomes } if outcomes.len() == batch.len() => Ok(outcomes),
         _ => Err(ClusterError::Invalid("the reply is not one to deletions".into()).into()),
     }
@@ -253,10 +251,7 @@ mod tests {
             ("<Object><Key/></Object>".into(), ErrorCode::MalformedXml),
             ("<Object><Key>a</Key><Key>b</Key></Object>".into(), ErrorCode::MalformedXml),
             (format!("<Quiet>maybe</Quiet>{one}"), ErrorCode::MalformedXml),
-            (
-                "<Object><Key>a</Key><Size>1</Size></Object>".into(),
-                ErrorCode::NotImplemented,
-            ),
+            ("<Object><Key>a</Key><Size>1</Size></Object>".into(), ErrorCode::NotImplemented),
             (
                 "<Object><Key>a</Key><LastModifiedTime>x</LastModifiedTime></Object>".into(),
                 ErrorCode::NotImplemented,

@@ -1,12 +1,34 @@
 //! The operations of S3, a file each, and what they share.
 
+mod bucket;
 mod conditions;
 mod error;
 mod headers;
-mod put_object;
+mod listing;
+mod owner;
+mod tags;
+mod token;
 mod unsupported;
 mod upload_checksum;
 pub(crate) mod upload_id;
+
+mod absent_bucket_configuration;
+mod create_bucket;
+mod delete_bucket;
+mod delete_bucket_tagging;
+mod delete_objects;
+mod get_bucket_acl;
+mod get_bucket_location;
+mod get_bucket_tagging;
+mod get_bucket_versioning;
+mod head_bucket;
+mod list_buckets;
+mod list_multipart_uploads;
+mod list_object_versions;
+mod list_objects;
+mod list_objects_v2;
+mod put_bucket_tagging;
+mod put_object;
 mod upload_part;
 pub(crate) mod xml;
 
@@ -24,6 +46,22 @@ pub(crate) async fn perform<L: Link>(
     payload: Payload,
 ) -> S3Result<Response> {
     match operation {
+        Operation::ListBuckets => list_buckets::handle(call).await,
+        Operation::CreateBucket => create_bucket::handle(call, payload).await,
+        Operation::HeadBucket => head_bucket::handle(call).await,
+        Operation::DeleteBucket => delete_bucket::handle(call).await,
+        Operation::GetBucketLocation => get_bucket_location::handle(call).await,
+        Operation::GetBucketVersioning => get_bucket_versioning::handle(call).await,
+        Operation::GetBucketAcl => get_bucket_acl::handle(call).await,
+        Operation::GetBucketTagging => get_bucket_tagging::handle(call).await,
+        Operation::PutBucketTagging => put_bucket_tagging::handle(call, payload).await,
+        Operation::DeleteBucketTagging => delete_bucket_tagging::handle(call).await,
+        Operation::ListObjects => list_objects::handle(call).await,
+        Operation::ListObjectsV2 => list_objects_v2::handle(call).await,
+        Operation::ListObjectVersions => list_object_versions::handle(call).await,
+        Operation::ListMultipartUploads => list_multipart_uploads::handle(call).await,
+        Operation::DeleteObjects => delete_objects::handle(call, payload).await,
+        Operation::AbsentBucketConfiguration(code) => absent_bucket_configuration::handle(call, code).await,
         Operation::PutObject => put_object::handle(call, payload).await,
         Operation::UploadPart => upload_part::handle(call, payload).await,
         _ => Err(S3Error::not_implemented(format!("{operation:?} is not implemented"))),
