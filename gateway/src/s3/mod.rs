@@ -2,26 +2,38 @@
 
 mod bucket;
 mod conditions;
+pub(crate) mod copy_source;
 mod error;
 mod headers;
 mod listing;
+mod multipart;
+mod object;
+mod object_body;
 mod owner;
+mod range;
+mod read_request;
 mod tags;
 mod token;
 mod unsupported;
-mod upload_checksum;
 pub(crate) mod upload_id;
+mod version;
+pub(crate) mod xml;
 
 mod absent_bucket_configuration;
+mod copy_object;
 mod create_bucket;
 mod delete_bucket;
 mod delete_bucket_tagging;
+mod delete_object;
 mod delete_objects;
 mod get_bucket_acl;
 mod get_bucket_location;
 mod get_bucket_tagging;
 mod get_bucket_versioning;
+mod get_object;
+mod get_object_attributes;
 mod head_bucket;
+mod head_object;
 mod list_buckets;
 mod list_multipart_uploads;
 mod list_object_versions;
@@ -30,7 +42,6 @@ mod list_objects_v2;
 mod put_bucket_tagging;
 mod put_object;
 mod upload_part;
-pub(crate) mod xml;
 
 pub use error::{ErrorCode, S3Error, S3Result};
 
@@ -63,6 +74,11 @@ pub(crate) async fn perform<L: Link>(
         Operation::DeleteObjects => delete_objects::handle(call, payload).await,
         Operation::AbsentBucketConfiguration(code) => absent_bucket_configuration::handle(call, code).await,
         Operation::PutObject => put_object::handle(call, payload).await,
+        Operation::CopyObject => copy_object::handle(call).await,
+        Operation::GetObject => get_object::handle(call).await,
+        Operation::HeadObject => head_object::handle(call).await,
+        Operation::DeleteObject => delete_object::handle(call).await,
+        Operation::GetObjectAttributes => get_object_attributes::handle(call).await,
         Operation::UploadPart => upload_part::handle(call, payload).await,
         _ => Err(S3Error::not_implemented(format!("{operation:?} is not implemented"))),
     }

@@ -253,6 +253,32 @@ fn parts_are_listed_in_pages() {
     assert_eq!(list(u16::MAX, 2), (vec![], false));
 }
 
+#[test]
+fn the_parts_of_an_object_are_those_it_was_uploaded_in() {
+    let mut world = World::new();
+    let (upload, parts) = world.upload(b"k", vec![(2, inline(5)), (4, inline(6)), (7, inline(7))]);
+    let list = |world: &World, key: &'static str, after, limit| {
+        let key = key.into();
+        match world.try_query(Query::ListObjectParts { bucket: bucket(), key, after, limit })? {
+            Answer::ObjectParts { object, parts, truncated } => {
+                let parts: Vec<_> = parts.iter().map(|part| (part.number, part.size)).collect();
+                Ok((object.summary.size, parts, truncated))
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(list(&world, "k", 0, 9), Err(Error::NoSuchKey), "it is not completed");
+    world.complete(b"k", upload, &parts).unwrap();
+    assert_eq!(list(&world, "k", 0, 2), Ok((18, vec![(2, 5), (4, 6)], true)));
+    assert_eq!(list(&world, "k", 4, 2), Ok((18, vec![(7, 7)], false)));
+    assert_eq!(list(&world, "k", 0, 0), Ok((18, vec![], false)));
+    world.copy(b"k", b"copy").unwrap();
+    world.delete(b"k");
+    assert_eq!(list(&world, "copy", 4, 2), Ok((18, vec![(7, 7)], false)));
+    world.put(b"small", "123");
+    assert_eq!(list(&world, "small", 0, 9), Ok((3, vec![], false)));
+}
+
 fn copy_part(upload: UploadId, source: &'static str, number: u16, range: Option<(u64, u64)>) -> Operation {
     Operation::CopyPart {
         bucket: bucket(),
@@ -263,6 +289,7 @@ fn copy_part(upload: UploadId, source: &'static str, number: u16, range: Option<
         source_key: source.into(),
         source_conditions: SourceConditions::none(),
         range: range.map(|(offset, length)| ByteRange { offset, length }),
+        checksums: vec![ObjectChecksum { kind: 3, value: Bytes::from(vec![number.to_le_bytes()[0]]) }],
     }
 }
 
@@ -308,4 +335,40 @@ fn a_part_that_is_copied_refers_to_the_bytes_of_its_source() {
     world.advance_marks(0);
     world.collect_all();
     assert_eq!(world.verdict(id.chunk(0)), Verdict::Referenced, "the new object needs it");
+}
+
+/// What a client declared when it began an upload, and what is known of its parts' bytes, is told by
+/// whoever lists them: the edge reads there what it needs to complete the upload.
+#[test]
+fn what_was_declared_of_checksums_is_listed() {
+    let mut world = World::new();
+    world.put(b"small", "0123456789");
+    let create = |checksum| Operation::CreateUpload {
+        bucket: bucket(),
+        key: "k".into(),
+        headers: headers([("content-type", "x")]),
+        tags: Vec::new(),
+        checksum,
+    };
+    for checksum in [None, Some(0), Some(7)] {
+        let Ok(Success::UploadCreated { upload, .. }) = world.apply(create(checksum)) else { panic!() };
+        world.apply(copy_part(upload, "small", 9, Some((3, 4)))).unwrap();
+        let list = Query::ListParts { bucket: bucket(), key: "k".into(), upload, after: 0, limit: 10 };
+        let Answer::Parts { upload: listed, parts, .. } = world.query(list) else { panic!() };
+        assert_eq!(listed.checksum, checksum);
+        assert_eq!(parts[0].checksums, [ObjectChecksum { kind: 3, value: Bytes::from_static(&[9]) }]);
+    }
+    let all = Query::ListUploads {
+        bucket: bucket(),
+        prefix: "".into(),
+        delimiter: "".into(),
+        after: ListPosition::Start,
+        limit: 10,
+    };
+    let Answer::Uploads { entries, .. } = world.query(all) else { panic!() };
+    let declared = entries.iter().map(|entry| match entry {
+        UploadEntry::Upload { checksum, .. } => *checksum,
+        UploadEntry::Prefix { .. } => panic!("there is no delimiter"),
+    });
+    assert_eq!(declared.collect::<Vec<_>>(), [None, Some(0), Some(7)]);
 }
