@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use protocol::catalog::{
-    self, Answer, BucketRef, Conditions, ETagMatch, OBJECT_TAG_COUNT_MAX, Object, ObjectSummary, Operation,
-    PieceStart, Query, SourceConditions, Success, Tags,
+    self, Answer, BucketRef, Conditions, OBJECT_TAG_COUNT_MAX, Object, ObjectSummary, Operation, PieceStart,
+    Query, Success, Tags,
 };
 
 use crate::auth::signature::BodyAuth;

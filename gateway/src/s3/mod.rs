@@ -1,31 +1,19 @@
 //! The operations of S3, a file each, and what they share.
 
-mod bucket;
-mod conditions;
-pub(crate) mod copy_source;
-mod error;
-mod headers;
-mod listing;
-mod multipart;
-mod object;
-mod object_body;
-mod owner;
-mod range;
-mod read_request;
-mod tags;
-mod token;
-mod unsupported;
-pub(crate) mod upload_id;
-mod version;
-pub(crate) mod xml;
-
+mod abort_multipart_upload;
 mod absent_bucket_configuration;
+mod bucket;
+mod complete_multipart_upload;
+mod conditions;
 mod copy_object;
+pub(crate) mod copy_source;
 mod create_bucket;
+mod create_multipart_upload;
 mod delete_bucket;
 mod delete_bucket_tagging;
 mod delete_object;
 mod delete_objects;
+mod error;
 mod get_bucket_acl;
 mod get_bucket_location;
 mod get_bucket_tagging;
@@ -34,14 +22,30 @@ mod get_object;
 mod get_object_attributes;
 mod head_bucket;
 mod head_object;
+mod headers;
 mod list_buckets;
 mod list_multipart_uploads;
 mod list_object_versions;
 mod list_objects;
 mod list_objects_v2;
+mod list_parts;
+mod listing;
+mod multipart;
+mod object;
+mod object_body;
+mod owner;
+mod parts_checksum;
 mod put_bucket_tagging;
 mod put_object;
+mod range;
+mod read_request;
+mod tags;
+mod token;
+mod unsupported;
+pub(crate) mod upload_id;
 mod upload_part;
+mod version;
+pub(crate) mod xml;
 
 pub use error::{ErrorCode, S3Error, S3Result};
 
@@ -79,7 +83,11 @@ pub(crate) async fn perform<L: Link>(
         Operation::HeadObject => head_object::handle(call).await,
         Operation::DeleteObject => delete_object::handle(call).await,
         Operation::GetObjectAttributes => get_object_attributes::handle(call).await,
+        Operation::CreateMultipartUpload => create_multipart_upload::handle(call).await,
         Operation::UploadPart => upload_part::handle(call, payload).await,
-        _ => Err(S3Error::not_implemented(format!("{operation:?} is not implemented"))),
+        Operation::CompleteMultipartUpload => complete_multipart_upload::handle(call, payload).await,
+        Operation::AbortMultipartUpload => abort_multipart_upload::handle(call).await,
+        Operation::ListParts => list_parts::handle(call).await,
+        other => Err(S3Error::not_implemented(format!("{} is not implemented", other.name()))),
     }
 }
