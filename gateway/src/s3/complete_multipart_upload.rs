@@ -5,7 +5,6 @@
 //! between has another digest than the client lists, and the log refuses it. Completing an upload again is
 //! answered as before while the key still holds its object: clients that miss the answer ask again.
 
-use bytes::Bytes;
 use md5::{Digest, Md5};
 use protocol::catalog::{
     Checksums, ETag, Error, ListedPart, ObjectSummary, Operation, PART_NUMBER_MAX, Part, Success,
@@ -43,7 +42,7 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, payload: Payload) -> S3R
     let listed = parse(&payload.collect(DOCUMENT_BYTES_MAX).await?)?;
     let upload = UploadRef::of(head, bucket::reference(call).await?)?;
     let parts = named(&upload, &listed)?;
-    let cluster = &call.gateway.cluster;
+    let cluster = call.cluster();
     let checksums = checksums(cluster, &upload, &listed, &claim).await?;
     let etag = etag_of(&parts);
     let UploadRef { bucket, key, upload } = upload;
