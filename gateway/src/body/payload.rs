@@ -36,7 +36,7 @@ pub struct Payload {
 enum Framing {
     Plain,
     Chunked {
-        decoder: ChunkDecoder,
+        decoder: Box<ChunkDecoder>,
         /// What has come and is not decoded yet.
         input: Bytes,
     },
@@ -56,8 +56,8 @@ impl Payload {
     /// Nothing is read yet: a client that waits to be told to go on still waits.
     pub fn new(body: Body, auth: BodyAuth, headers: &HeaderMap) -> S3Result<Payload> {
         let declared = Declared::parse(headers, &auth)?;
-        let mut digester = Digester::default();
-        digester.md5 = declared.md5.is_some().then(Md5::new);
+        let md5 = declared.md5.map(|_| Md5::new());
+        let mut digester = Digester { md5, ..Digester::default() };
         if let Some(algorithm) = declared.algorithm() {
             digester.want(algorithm);
         }
@@ -70,7 +70,8 @@ impl Payload {
                 Framing::Plain
             }
             BodyAuth::Chunked { signer, trailer } => {
-                Framing::Chunked { decoder: ChunkDecoder::new(signer, trailer), input: Bytes::new() }
+                let decoder = Box::new(ChunkDecoder::new(signer, trailer));
+                Framing::Chunked { decoder, input: Bytes::new() }
             }
         };
         Ok(Payload {
@@ -155,11 +156,12 @@ impl Payload {
                 None => return Ok(None),
                 // The connection broke, or what came on it was no HTTP.
                 Some(Err(_)) => return Err(S3Error::new(ErrorCode::IncompleteBody)),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(bytes) => return Ok(Some(bytes)),
-                    // Trailers of HTTP, which mean nothing in S3.
-                    Err(_) => {}
-                },
+                Some(Ok(frame)) => {
+                    // What is no data are trailers of HTTP, which mean nothing in S3.
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
             }
         }
     }

@@ -4,40 +4,36 @@ use http::StatusCode;
 use http::header::ETAG;
 use protocol::catalog::{Operation, Success};
 
-use super::multipart::{self, UploadRef};
-use super::put_object::{etag, write_checksum};
-use super::{ErrorCode, S3Error, S3Result, bucket, unsupported};
+use super::multipart::{UploadRef, algorithm_of_part, checksum_of, part_number};
+use super::put_object::{etag, unexpected, write_checksum};
+use super::{S3Result, bucket, unsupported};
 use crate::body::{self, Checksum, Digested, Payload};
 use crate::cluster::Link;
 use crate::http::Call;
 use crate::http::response::{self, Response};
 
 pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, mut payload: Payload) -> S3Result<Response> {
-    let head = call.head;
-    unsupported::check(head)?;
-    let part = multipart::part_number(head)?;
+    unsupported::check(call.head)?;
+    let part = part_number(call.head)?;
+    let upload = UploadRef::of(call.head, bucket::reference(call).await?)?;
     body::check_length(&payload)?;
-    let upload = UploadRef::of(head, bucket::reference(call).await?)?;
-    // Asked before gigabytes are read in vain, and because the upload says which checksum its parts have.
-    let declared = multipart::checksum_of(&upload.find(call).await?);
-    payload.want_md5();
-    payload.want(multipart::algorithm_of_part(declared, payload.algorithm())?);
 
-    let UploadRef { bucket, key, upload } = upload;
-    let make = move |digested: &Digested, body| Operation::PutPart {
-        bucket: bucket.clone(),
-        key: key.clone(),
-        upload,
-        part,
-        digest: etag(digested).digest,
-        checksums: digested.checksums.iter().map(Checksum::to_catalog).collect(),
-        body,
+    // Asked before gigabytes are read in vain, and because the upload says which checksum its parts have.
+    // Of one whose client chose nothing, any that comes is verified.
+    let chosen = checksum_of(&upload.find(call).await?);
+    payload.want_md5();
+    payload.want(algorithm_of_part(chosen, payload.algorithm())?);
+
+    let make = move |digested: &Digested, body| {
+        let UploadRef { bucket, key, upload } = upload.clone();
+        let checksums = digested.checksums.iter().map(Checksum::to_catalog).collect();
+        Operation::PutPart { bucket, key, upload, part, digest: etag(digested).digest, checksums, body }
     };
     let (digested, success) =
         body::store(call.cluster(), &call.gateway.memory, payload, call.seed(), make).await?;
     match success {
         Success::PartWritten { .. } => Ok(answer(&digested)),
-        other => Err(S3Error::with(ErrorCode::InternalError, format!("unexpected answer: {other:?}"))),
+        other => Err(unexpected(&other)),
     }
 }
 

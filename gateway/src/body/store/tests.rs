@@ -175,7 +175,7 @@ proptest! {
         sizes in prop::collection::vec(prop_oneof![0..100_usize, 0..40_000_usize, 0..3_000_000_usize], 0..8),
         is_known in any::<bool>(),
     ) {
-        let whole: Vec<u8> = (0..sizes.iter().sum::<usize>()).map(|index| (index % 251) as u8).collect();
+        let whole: Vec<u8> = (0..251).cycle().take(sizes.iter().sum()).collect();
         let (sender, body) = pipe();
         let mut rest = Bytes::from(whole.clone());
         for size in sizes {
