@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use protocol::catalog::{
-    self, Answer, BucketRef, Conditions, ETagMatch, OBJECT_TAG_COUNT_MAX, Object, ObjectSummary, Operation,
+    self, Answer, BucketRef, Conditions, OBJECT_TAG_COUNT_MAX, Object, ObjectSummary, Operation,
     PieceStart, Query, SourceConditions, Success, Tags,
 };
 
@@ -234,7 +234,8 @@ mod tests {
         let both = [("x-amz-meta-a", "1"), ("x-amz-tagging", "t=1")];
         let copied = request(&both).unwrap();
         assert!(copied.headers.is_none() && copied.tags.is_none());
-        let replaced = [&both[..], &[(METADATA_DIRECTIVE, "REPLACE"), (TAGGING_DIRECTIVE, "REPLACE")]].concat();
+        let replaced =
+            [&both[..], &[(METADATA_DIRECTIVE, "REPLACE"), (TAGGING_DIRECTIVE, "REPLACE")]].concat();
         let replaced = request(&replaced).unwrap();
         assert_eq!(replaced.headers, Some(catalog::headers([("x-amz-meta-a", "1")])));
         assert_eq!(replaced.tags.unwrap().len(), 1);

@@ -11,10 +11,8 @@ use crate::s3::{S3Error, S3Result, conditions, object, unsupported};
 pub(crate) async fn handle<L: Link>(call: &Call<'_, L>) -> S3Result<Response> {
     unsupported::check(call.head)?;
     check_version(call.head.query.get("versionId"))?;
-    let delete = Delete {
-        key: call.head.key().to_owned().into(),
-        conditions: conditions::for_write(call.head)?,
-    };
+    let delete =
+        Delete { key: call.head.key().to_owned().into(), conditions: conditions::for_write(call.head)? };
     let bucket = unsupported::expected_bucket(call).await?;
     let operation = Operation::DeleteObjects { bucket, deletes: vec![delete] };
     let (_, reply) = call.cluster().submit(&operation).await?;

@@ -79,7 +79,9 @@ impl Wanted {
             }
         }
         if wanted == Wanted::default() {
-            return Err(S3Error::invalid_request("The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty"));
+            return Err(S3Error::invalid_request(
+                "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty",
+            ));
         }
         Ok(wanted)
     }

@@ -11,7 +11,6 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use protocol::catalog::{self, HEADER_BYTES_MAX, HEADER_COUNT_MAX, Header};
 
-use crate::body::content_encoding;
 use crate::http::Head;
 use crate::s3::{ErrorCode, S3Error, S3Result};
 
@@ -58,7 +57,7 @@ pub(crate) fn stored(head: &Head) -> S3Result<catalog::Headers> {
             continue;
         }
         let value = match *name {
-            CONTENT_ENCODING => content_encoding(&head.headers).unwrap_or_default(),
+            CONTENT_ENCODING => without_aws_chunked(joined(&head.headers, name)),
             _ => joined(&head.headers, name),
         };
         match user_name {
@@ -96,6 +95,18 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Bytes {
         value.extend_from_slice(line);
     }
     value.into()
+}
+
+/// `aws-chunked` says how the body travels, and nothing of the object. Clients put it before or after
+/// the encodings that are the object's own.
+fn without_aws_chunked(value: Bytes) -> Bytes {
+    let is_chunked = |token: &&[u8]| token.eq_ignore_ascii_case(b"aws-chunked");
+    let tokens = || value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    if !tokens().any(|token| is_chunked(&token)) {
+        return value;
+    }
+    let kept: Vec<_> = tokens().filter(|token| !token.is_empty() && !is_chunked(token)).collect();
+    kept.join(&b","[..]).into()
 }
 
 /// There is one storage class. A client that wants another one gets what is at least as good, and is told
@@ -173,6 +184,22 @@ pub(crate) mod tests {
         ];
         assert_eq!(pairs(&stored), expected);
         assert_eq!(catalog::check_headers(&stored), Ok(()));
+    }
+
+    #[test]
+    fn the_encoding_of_the_transfer_is_not_the_objects() {
+        for (value, kept) in [
+            ("aws-chunked", None),
+            ("gzip,aws-chunked", Some("gzip")),
+            ("aws-chunked, gzip", Some("gzip")),
+            ("gzip, AWS-Chunked ,br", Some("gzip,br")),
+            ("gzip, br", Some("gzip, br")),
+            ("", None),
+        ] {
+            let stored = stored(&head(&[("content-encoding", value.as_bytes())])).unwrap();
+            let found = pairs(&stored).first().map(|(_, value)| *value);
+            assert_eq!(found, kept.map(str::as_bytes), "{value}");
+        }
     }
 
     #[test]

@@ -67,9 +67,8 @@ impl<L: Link> Body for ObjectBody<L> {
         let mut reading = match std::mem::replace(&mut self.state, State::Over) {
             State::Over => return Poll::Ready(None),
             State::Ready(bytes, reader) => return Poll::Ready(Some(self.give(bytes, reader))),
-            State::Waiting(mut reader) => {
-                Box::pin(async move { (reader.next().await, reader) }) as Pin<Box<dyn Future<Output = _> + Send>>
-            }
+            State::Waiting(mut reader) => Box::pin(async move { (reader.next().await, reader) })
+                as Pin<Box<dyn Future<Output = _> + Send>>,
             State::Reading(reading) => reading,
         };
         match reading.as_mut().poll(context) {

@@ -154,7 +154,9 @@ impl Wanted {
         let range = head.headers.get(RANGE);
         if let Some(number) = head.query.get("partNumber") {
             if range.is_some() {
-                return Err(S3Error::invalid_request("Cannot specify both Range header and partNumber query parameter"));
+                return Err(S3Error::invalid_request(
+                    "Cannot specify both Range header and partNumber query parameter",
+                ));
             }
             return part_number(number).map(Wanted::Part);
         }
@@ -198,8 +200,11 @@ impl IfRange {
 }
 
 fn overrides(head: &Head) -> S3Result<Vec<(HeaderName, HeaderValue)>> {
-    let given = OVERRIDES.iter().filter_map(|(parameter, name)| Some((parameter, name, head.query.get(parameter)?)));
-    let parse = |(parameter, name, value): (&&str, &HeaderName, &str)| match HeaderValue::from_bytes(value.as_bytes()) {
+    let given =
+        OVERRIDES.iter().filter_map(|(parameter, name)| Some((parameter, name, head.query.get(parameter)?)));
+    let parse = |(parameter, name, value): (&&str, &HeaderName, &str)| match HeaderValue::from_bytes(
+        value.as_bytes(),
+    ) {
         Ok(value) => Ok((name.clone(), value)),
         Err(_) => Err(S3Error::invalid_argument(format!("{parameter} is no value of a header"))
             .detail("ArgumentName", *parameter)
@@ -229,7 +234,10 @@ mod tests {
                 last_modified: Timestamp::new(784_111_777_900_000),
                 checksums: vec![checksum.to_catalog()],
             },
-            headers: protocol::catalog::headers([("content-type", "text/plain"), ("cache-control", "no-store")]),
+            headers: protocol::catalog::headers([
+                ("content-type", "text/plain"),
+                ("cache-control", "no-store"),
+            ]),
             tags: vec![Tag { key: "a".into(), value: "b".into() }],
             upload: Some(UploadId::new(1)),
         }
@@ -257,7 +265,8 @@ mod tests {
 
     #[test]
     fn an_answer_says_what_is_known_of_the_object() {
-        let (status, headers) = answer("x-id=GetObject&versionId=null", &[("x-amz-checksum-mode", "ENABLED")], None);
+        let (status, headers) =
+            answer("x-id=GetObject&versionId=null", &[("x-amz-checksum-mode", "ENABLED")], None);
         assert_eq!(status, 200);
         for (name, value) in [
             ("content-type", Some("text/plain")),

@@ -124,7 +124,8 @@ impl Display for Iso8601 {
         let (hour, minute) = (millis / 3_600_000, millis / 60_000 % 60);
         let (second, millis) = (millis / 1000 % 60, millis % 1000);
         let mut text = *b"0000-00-00T00:00:00.000Z";
-        for (value, end) in [(year, 4), (month, 7), (day, 10), (hour, 13), (minute, 16), (second, 19), (millis, 23)]
+        for (value, end) in
+            [(year, 4), (month, 7), (day, 10), (hour, 13), (minute, 16), (second, 19), (millis, 23)]
         {
             push_digits(&mut text[..end], value);
         }
@@ -212,7 +213,8 @@ mod tests {
         let mut document = Document::of_error();
         document.element("Key", "</Key><a b=\"&\">\u{1}\n\u{ffff}ä\u{fffd}");
         let text = document.finish();
-        let expected = "<Key>&lt;/Key&gt;&lt;a b=&quot;&amp;&quot;&gt;&#x1;&#xa;&#xffff;ä\u{fffd}</Key></Error>";
+        let expected =
+            "<Key>&lt;/Key&gt;&lt;a b=&quot;&amp;&quot;&gt;&#x1;&#xa;&#xffff;ä\u{fffd}</Key></Error>";
         assert!(text.ends_with(expected), "{text}");
     }
 

@@ -30,7 +30,12 @@ impl<T: Tables> Ask<'_, T> {
         Ok(Answer::Parts { upload, parts, truncated })
     }
 
-    pub(super) fn parts_after(&self, upload: UploadId, after: u16, limit: u32) -> Result<(Vec<Part>, bool), TableFault> {
+    pub(super) fn parts_after(
+        &self,
+        upload: UploadId,
+        after: u16,
+        limit: u32,
+    ) -> Result<(Vec<Part>, bool), TableFault> {
         let mut page = self.page(limit);
         let start = keys::after_row(keys::part(upload, after));
         let end = keys::successor(keys::parts(upload));
