@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use protocol::catalog::{
-    self, Answer, BucketRef, Conditions, OBJECT_TAG_COUNT_MAX, Object, ObjectSummary, Operation,
-    PieceStart, Query, SourceConditions, Success, Tags,
+    self, Answer, BucketRef, Conditions, OBJECT_TAG_COUNT_MAX, Object, ObjectSummary, Operation, PieceStart,
+    Query, Success, Tags,
 };
 
 use crate::auth::signature::BodyAuth;
@@ -281,11 +281,5 @@ mod tests {
             <ETag>&quot;abababababababababababababababab-2&quot;</ETag>\
             <ChecksumCRC32>AAAAAQ==-2</ChecksumCRC32><ChecksumType>COMPOSITE</ChecksumType></CopyObjectResult>";
         assert!(text.ends_with(expected), "{text}");
-    }
-
-    #[test]
-    fn a_source_that_is_any_version_has_no_conditions() {
-        let head = head_of("/b/k", &[("x-amz-copy-source", b"b/s")]);
-        assert_eq!(CopySource::parse(&head).unwrap().conditions, SourceConditions::none());
     }
 }

@@ -57,8 +57,7 @@ impl Request {
             after: self.after.clone(),
             limit: self.listing.limit,
         };
-        let (_, answer) = call.gateway.cluster.read(&query).await?;
-        match answer.map_err(|error| bucket::refused(call, error))? {
+        match bucket::read(call, &query).await? {
             Answer::Uploads { entries, next } => Ok(Page { entries, truncated: next.is_some() }),
             _ => Err(ClusterError::Invalid("the answer is not a list of uploads".into()).into()),
         }
