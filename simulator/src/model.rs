@@ -196,6 +196,7 @@ struct OpenUpload {
     created: Timestamp,
     headers: Headers,
     tags: Tags,
+    checksum: Option<u8>,
     parts: BTreeMap<u16, PartModel>,
 }
 

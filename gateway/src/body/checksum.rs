@@ -161,6 +161,14 @@ impl Checksum {
         Checksum { algorithm, digest: digest.into(), part_count: None }
     }
 
+    /// That of these bytes.
+    #[cfg(test)]
+    pub(crate) fn of(algorithm: Algorithm, bytes: &[u8]) -> Checksum {
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
     /// As clients write it: base64, and `-N` after it if it is composite. None if it is no such checksum.
     pub fn parse(algorithm: Algorithm, text: &[u8]) -> Option<Checksum> {
         let (digest, part_count) = match text.iter().position(|byte| *byte == b'-') {
@@ -219,15 +227,47 @@ impl Checksum {
 
     /// None if a later release wrote it.
     pub fn from_catalog(stored: &ObjectChecksum) -> Option<Checksum> {
-        let number = stored.kind & !COMPOSITE;
-        let algorithm = Algorithm::ALL.into_iter().find(|algorithm| algorithm.number() == number)?;
-        let (digest_size, is_composite) = (algorithm.size(), stored.kind & COMPOSITE != 0);
+        let ChecksumKind { algorithm, checksum_type } = ChecksumKind::from_catalog(stored.kind)?;
+        let digest_size = algorithm.size();
+        let is_composite = checksum_type == ChecksumType::Composite;
         let part_count = match stored.value.get(digest_size..)? {
             [] if !is_composite => None,
             [low, high] if is_composite => Some(u16::from_le_bytes([*low, *high])),
             _ => return None,
         };
         Some(Checksum { algorithm, digest: stored.value.slice(..digest_size), part_count })
+    }
+}
+
+/// Which checksum the parts of an upload shall have, and what that of the object is made of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChecksumKind {
+    pub algorithm: Algorithm,
+    pub checksum_type: ChecksumType,
+}
+
+impl ChecksumKind {
+    /// What an object of parts has whose client asked for nothing.
+    pub const DEFAULT: ChecksumKind =
+        ChecksumKind { algorithm: Algorithm::DEFAULT, checksum_type: ChecksumType::FullObject };
+
+    /// Numbered like the checksum that the object will have.
+    pub fn to_catalog(self) -> u8 {
+        match self.checksum_type {
+            ChecksumType::FullObject => self.algorithm.number(),
+            ChecksumType::Composite => self.algorithm.number() | COMPOSITE,
+        }
+    }
+
+    /// None if a later release wrote it.
+    pub fn from_catalog(kind: u8) -> Option<ChecksumKind> {
+        let number = kind & !COMPOSITE;
+        let algorithm = Algorithm::ALL.into_iter().find(|algorithm| algorithm.number() == number)?;
+        let checksum_type = match kind & COMPOSITE {
+            0 => ChecksumType::FullObject,
+            _ => ChecksumType::Composite,
+        };
+        Some(ChecksumKind { algorithm, checksum_type })
     }
 }
 
@@ -360,6 +400,23 @@ mod tests {
         assert_eq!(composite.value, [&[7; 20][..], &[0x34, 0x12]].concat());
         let numbers = Algorithm::ALL.map(Algorithm::number);
         assert_eq!(numbers, [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_kind_is_numbered_like_the_checksum_that_comes_of_it() {
+        for algorithm in Algorithm::ALL {
+            for (checksum_type, part_count) in
+                [(ChecksumType::FullObject, None), (ChecksumType::Composite, Some(3))]
+            {
+                let kind = ChecksumKind { algorithm, checksum_type };
+                let comes = Checksum { part_count, ..checksum(algorithm, b"") };
+                assert_eq!(kind.to_catalog(), comes.to_catalog().kind);
+                assert_eq!(ChecksumKind::from_catalog(kind.to_catalog()), Some(kind));
+            }
+        }
+        for kind in [0, 6, 0x10, 0x21] {
+            assert_eq!(ChecksumKind::from_catalog(kind), None, "{kind}");
+        }
     }
 
     #[test]

@@ -14,6 +14,6 @@ mod store;
 pub(crate) mod testing;
 
 pub use budget::{MEMORY_BYTES, MEMORY_BYTES_MIN, MemoryBudget};
-pub use checksum::{Algorithm, Checksum, ChecksumType};
+pub use checksum::{Algorithm, Checksum, ChecksumKind, ChecksumType};
 pub use payload::{Digested, Payload};
 pub use store::{BODY_BYTES_MAX, check_length, store};

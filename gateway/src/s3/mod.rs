@@ -1,33 +1,21 @@
 //! The operations of S3, a file each, and what they share.
 
-mod bucket;
-mod conditions;
-pub(crate) mod copy_source;
-mod error;
-mod headers;
-mod listing;
-mod object;
-mod object_body;
-mod owner;
-mod range;
-mod read_request;
-mod tags;
-mod token;
-mod unsupported;
-mod upload_checksum;
-pub(crate) mod upload_id;
-mod version;
-pub(crate) mod xml;
-
+mod abort_multipart_upload;
 mod absent_bucket_configuration;
 mod absent_object_configuration;
+mod bucket;
+mod complete_multipart_upload;
+mod conditions;
 mod copy_object;
+pub(crate) mod copy_source;
 mod create_bucket;
+mod create_multipart_upload;
 mod delete_bucket;
 mod delete_bucket_tagging;
 mod delete_object;
 mod delete_object_tagging;
 mod delete_objects;
+mod error;
 mod get_bucket_acl;
 mod get_bucket_location;
 mod get_bucket_tagging;
@@ -38,15 +26,31 @@ mod get_object_attributes;
 mod get_object_tagging;
 mod head_bucket;
 mod head_object;
+mod headers;
 mod list_buckets;
 mod list_multipart_uploads;
 mod list_object_versions;
 mod list_objects;
 mod list_objects_v2;
+mod list_parts;
+mod listing;
+mod multipart;
+mod object;
+mod object_body;
+mod owner;
+mod parts_checksum;
 mod put_bucket_tagging;
 mod put_object;
 mod put_object_tagging;
+mod range;
+mod read_request;
+mod tags;
+mod token;
+mod unsupported;
+pub(crate) mod upload_id;
 mod upload_part;
+mod version;
+pub(crate) mod xml;
 
 pub use error::{ErrorCode, S3Error, S3Result};
 
@@ -89,7 +93,11 @@ pub(crate) async fn perform<L: Link>(
         Operation::PutObjectTagging => put_object_tagging::handle(call, payload).await,
         Operation::DeleteObjectTagging => delete_object_tagging::handle(call).await,
         Operation::AbsentObjectConfiguration(code) => absent_object_configuration::handle(call, code).await,
+        Operation::CreateMultipartUpload => create_multipart_upload::handle(call).await,
         Operation::UploadPart => upload_part::handle(call, payload).await,
-        _ => Err(S3Error::not_implemented(format!("{operation:?} is not implemented"))),
+        Operation::CompleteMultipartUpload => complete_multipart_upload::handle(call, payload).await,
+        Operation::AbortMultipartUpload => abort_multipart_upload::handle(call).await,
+        Operation::ListParts => list_parts::handle(call).await,
+        other => Err(S3Error::not_implemented(format!("{} is not implemented", other.name()))),
     }
 }

@@ -4,15 +4,14 @@ use bytes::Bytes;
 use http::header::{ETAG, EXPECT};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use protocol::catalog::{
-    self, Answer, BucketRef, CatalogLimits, Conditions, ETag, OBJECT_TAG_COUNT_MAX, Operation, Success, Tag,
-    Tags,
+    self, Answer, BucketRef, CatalogLimits, Conditions, ETag, OBJECT_TAG_COUNT_MAX, Operation, Success, Tags,
 };
 
-use super::{ErrorCode, S3Error, S3Result, conditions, headers, unsupported};
+use super::{ErrorCode, S3Error, S3Result, bucket, conditions, headers, tags, unsupported};
 use crate::body::{self, Algorithm, Checksum, Digested, Payload};
 use crate::cluster::Link;
 use crate::http::response::{self, Response};
-use crate::http::{Call, Head, Query};
+use crate::http::{Call, Head};
 
 pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, mut payload: Payload) -> S3Result<Response> {
     let head = call.head;
@@ -21,7 +20,7 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, mut payload: Payload) ->
     let headers = headers::stored(head)?;
     let tags = tags(head)?;
     body::check_length(&payload)?;
-    let bucket = unsupported::expected_bucket(call).await?;
+    let bucket = bucket::reference(call).await?;
     let key = Bytes::copy_from_slice(head.key().as_bytes());
     if is_worth_asking_first(head, &payload) {
         check_before_reading(call, &bucket, &key, &conditions).await?;
@@ -45,8 +44,13 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, mut payload: Payload) ->
         body::store(call.cluster(), &call.gateway.memory, payload, call.seed(), make).await?;
     match success {
         Success::ObjectWritten { .. } => Ok(answer(&digested)),
-        other => Err(S3Error::with(ErrorCode::InternalError, format!("unexpected answer: {other:?}"))),
+        other => Err(unexpected(&other)),
     }
+}
+
+/// The catalog has answered another question.
+pub(super) fn unexpected(success: &Success) -> S3Error {
+    S3Error::with(ErrorCode::InternalError, format!("an answer to something else: {success:?}"))
 }
 
 /// The MD5 that was wanted.
@@ -91,7 +95,7 @@ async fn check_before_reading<L: Link>(
         Ok(Answer::Object { object, .. }) => Some(object.summary.etag),
         Err(catalog::Error::NoSuchKey) => None,
         Ok(_) => return Err(S3Error::with(ErrorCode::InternalError, "the answer is not an object")),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(bucket::refused(call, error)),
     };
     check_conditions(conditions, etag.as_ref())
 }
@@ -110,18 +114,11 @@ fn check_conditions(conditions: &Conditions, etag: Option<&ETag>) -> S3Result<()
     }
 }
 
-/// `x-amz-tagging`: written like a query.
 fn tags(head: &Head) -> S3Result<Tags> {
-    let Some(text) = head.header("x-amz-tagging")? else { return Ok(Tags::new()) };
-    let query = Query::parse(text)?;
-    let tag = |(key, value): (&str, &str)| Tag {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-    };
-    let tags: Tags = query.pairs().map(tag).collect();
-    catalog::check_tags(&tags, OBJECT_TAG_COUNT_MAX)
-        .map_err(|why| S3Error::with(ErrorCode::InvalidTag, why))?;
-    Ok(tags)
+    match head.header("x-amz-tagging")? {
+        Some(text) => tags::parse_header(text, OBJECT_TAG_COUNT_MAX),
+        None => Ok(Tags::new()),
+    }
 }
 
 #[cfg(test)]

@@ -60,7 +60,15 @@ wire_enum! {
         12 => DeleteObjects { bucket: BucketRef, deletes: Vec<Delete>, },
         13 => PutObjectTags { bucket: BucketRef, key: Bytes, tags: Tags, },
 
-        20 => CreateUpload { bucket: BucketRef, key: Bytes, headers: Headers, tags: Tags, },
+        20 => CreateUpload {
+            bucket: BucketRef,
+            key: Bytes,
+            headers: Headers,
+            tags: Tags,
+            /// The kind of checksum that its parts shall have, as the edge numbers them. None: the
+            /// client did not say.
+            checksum: Option<u8>,
+        },
         /// A part that is put again replaces the earlier one.
         21 => PutPart {
             bucket: BucketRef,
@@ -83,6 +91,9 @@ wire_enum! {
             source_conditions: SourceConditions,
             /// None: the whole object.
             range: Option<ByteRange>,
+            /// What the edge knows of the bytes. It has read them for that, and names in
+            /// `source_conditions` what it has read.
+            checksums: Checksums,
         },
         23 => CompleteUpload {
             bucket: BucketRef,
@@ -266,9 +277,10 @@ impl Operation {
                 check_checksums(checksums)?;
                 body.check(limits.inline_bytes_max)
             }
-            Operation::CopyPart { key, part, source_key, source_conditions, range, .. } => {
+            Operation::CopyPart { key, part, source_key, source_conditions, range, checksums, .. } => {
                 check_key(key)?;
                 check_part_number(*part)?;
+                check_checksums(checksums)?;
                 check_key(source_key)?;
                 source_conditions.check()?;
                 let sound =

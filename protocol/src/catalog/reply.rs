@@ -123,12 +123,20 @@ wire_struct! {
         pub created: Timestamp,
         pub headers: Headers,
         pub tags: Tags,
+        /// As the client declared it.
+        pub checksum: Option<u8>,
     }
 }
 
 wire_enum! {
     pub enum UploadEntry {
-        1 => Upload { key: Bytes, id: UploadId, created: Timestamp, headers: Headers, },
+        1 => Upload {
+            key: Bytes,
+            id: UploadId,
+            created: Timestamp,
+            headers: Headers,
+            checksum: Option<u8>,
+        },
         2 => Prefix { prefix: Bytes, },
     }
 }

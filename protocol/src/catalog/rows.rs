@@ -69,6 +69,7 @@ wire_struct! {
         pub(super) created: Timestamp,
         pub(super) headers: Headers,
         pub(super) tags: Tags,
+        pub(super) checksum: Option<u8>,
     }
 }
 

@@ -71,7 +71,8 @@ impl CatalogModel {
                 let parts = open.parts.values().map(|part| part.part.clone());
                 let (parts, truncated) = self.page(parts.filter(|part| part.number > *after), *limit);
                 let (headers, tags) = (open.headers.clone(), open.tags.clone());
-                let upload = Upload { id: *upload, created: open.created, headers, tags };
+                let (created, checksum) = (open.created, open.checksum);
+                let upload = Upload { id: *upload, created, headers, tags, checksum };
                 Ok(Answer::Parts { upload, parts, truncated })
             }
             Query::ListObjectParts { bucket, key, after, limit } => {
@@ -237,7 +238,8 @@ impl CatalogModel {
         let entries = found.into_iter().map(|found| match found {
             Found::Row(key, id, upload) => {
                 let (id, headers) = (id.expect("an upload has an id"), upload.headers.clone());
-                UploadEntry::Upload { key: key.clone(), id, created: upload.created, headers }
+                let (created, checksum) = (upload.created, upload.checksum);
+                UploadEntry::Upload { key: key.clone(), id, created, headers, checksum }
             }
             Found::Prefix(prefix) => UploadEntry::Prefix { prefix },
         });

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use protocol::catalog::{BucketRef, ByteRange, Error, ListedPart, Operation, Part, Reply, Success, UploadId};
+use protocol::catalog::{
+    BucketRef, ByteRange, Checksums, Error, ListedPart, Operation, Part, Reply, Success, UploadId,
+};
 use protocol::types::Checksum;
 
 use super::buckets::{length, summarize};
@@ -14,12 +16,13 @@ use super::{
 impl CatalogModel {
     pub(super) fn decide_multipart(&mut self, place: &Place<'_>, operation: &Operation) -> Reply {
         match operation {
-            Operation::CreateUpload { bucket, key, headers, tags } => {
+            Operation::CreateUpload { bucket, key, headers, tags, checksum } => {
                 let (id, created) = (UploadId::new(place.unique()), place.timestamp);
                 let upload = OpenUpload {
                     created,
                     headers: headers.clone(),
                     tags: tags.clone(),
+                    checksum: *checksum,
                     parts: BTreeMap::new(),
                 };
                 self.bucket_mut(bucket)?.uploads.insert((key.clone(), id), upload);
@@ -46,10 +49,11 @@ impl CatalogModel {
                 source_key,
                 source_conditions,
                 range,
+                checksums,
             } => {
                 self.bucket(bucket)?.upload(key, *upload)?;
                 let from = self.bucket(source)?.source(source_key, source_conditions)?;
-                let part = self.copied_part(place, &from, *part, *range)?;
+                let part = self.copied_part(place, &from, *part, *range, checksums.clone())?;
                 self.place_part(bucket, key, *upload, part)
             }
             Operation::CompleteUpload { .. } => self.complete(place, operation),
@@ -80,6 +84,7 @@ impl CatalogModel {
         source: &Object,
         number: u16,
         range: Option<ByteRange>,
+        checksums: Checksums,
     ) -> Result<PartModel, Error> {
         let size = source.summary.size;
         let ByteRange { offset, length } = range.unwrap_or(ByteRange { offset: 0, length: size });
@@ -120,7 +125,7 @@ impl CatalogModel {
             Run::Slice { id, offset: at } => Run::Slice { id: *id, offset: at + offset - start },
         };
         let last_modified = place.timestamp;
-        let part = Part { number, size: length, digest, last_modified, checksums: Vec::new() };
+        let part = Part { number, size: length, digest, last_modified, checksums };
         Ok(PartModel { part, run })
     }
 

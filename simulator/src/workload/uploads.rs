@@ -23,9 +23,10 @@ impl Workload {
         }
         let Some(upload) = self.knowledge.upload(&mut self.random).filter(|_| kind != Kind::CreateUpload)
         else {
-            let Value { headers, .. } = self.value();
+            let Value { headers, checksums, .. } = self.value();
             let (bucket, key, tags) = (self.bucket(), self.key(), self.tags());
-            return Operation::CreateUpload { bucket, key, headers, tags };
+            let checksum = checksums.first().map(|checksum| checksum.kind);
+            return Operation::CreateUpload { bucket, key, headers, tags, checksum };
         };
         let bucket = BucketRef::named(upload.bucket.clone());
         match kind {
@@ -74,6 +75,7 @@ impl Workload {
             let length = *self.random.pick(&[1, small + 1, part_size.max(1), part_size + 2]);
             ByteRange { offset, length }
         });
+        let Value { checksums, .. } = self.value();
         Operation::CopyPart {
             bucket,
             key: upload.key,
@@ -83,6 +85,7 @@ impl Workload {
             source_key,
             source_conditions,
             range,
+            checksums,
         }
     }
 

@@ -55,9 +55,9 @@ impl<T: Tables> Ask<'_, T> {
         let page = walk.page(self.tables, after, self.page(limit), |found| match found {
             Found::Prefix { prefix } => Ok(UploadEntry::Prefix { prefix }),
             Found::Row { key, number, row, value } => {
-                let UploadRow { created, headers, .. } = decode(row, value)?;
+                let UploadRow { created, headers, checksum, .. } = decode(row, value)?;
                 let id = crate::catalog::names::UploadId::new(number);
-                Ok(UploadEntry::Upload { key, id, created, headers })
+                Ok(UploadEntry::Upload { key, id, created, headers, checksum })
             }
         })?;
         let next = page.truncated.then(|| match page.entries.last() {

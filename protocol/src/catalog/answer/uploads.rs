@@ -25,8 +25,8 @@ impl<T: Tables> Ask<'_, T> {
         let row: UploadRow =
             read(self.tables, &keys::upload(bucket, key, upload))?.ok_or(Error::NoSuchUpload)?;
         let (parts, truncated) = self.parts_after(upload, after, limit)?;
-        let UploadRow { created, headers, tags } = row;
-        let upload = Upload { id: upload, created, headers, tags };
+        let UploadRow { created, headers, tags, checksum } = row;
+        let upload = Upload { id: upload, created, headers, tags, checksum };
         Ok(Answer::Parts { upload, parts, truncated })
     }
 

@@ -4,7 +4,7 @@ use super::Apply;
 use crate::catalog::answer::pieces::single_piece;
 use crate::catalog::body::{Piece, PieceSource};
 use crate::catalog::error::Error;
-use crate::catalog::metadata::{Conditions, Headers, SourceConditions, Tags};
+use crate::catalog::metadata::{Checksums, Conditions, Headers, SourceConditions, Tags};
 use crate::catalog::names::{BucketRef, UploadId};
 use crate::catalog::operation::ByteRange;
 use crate::catalog::reply::Success;
@@ -64,6 +64,7 @@ impl<T: Tables> Apply<'_, T> {
         upload: UploadId,
         number: u16,
         range: Option<ByteRange>,
+        checksums: Checksums,
     ) -> Result<Success, Failure> {
         let whole = ByteRange { offset: 0, length: source.summary.size };
         let range = range.unwrap_or(whole);
@@ -88,7 +89,7 @@ impl<T: Tables> Apply<'_, T> {
             self.acquire_body(id)?;
         }
         let last_modified = self.context.timestamp;
-        let part = PartRow { size: range.length, digest, last_modified, checksums: Vec::new(), body };
+        let part = PartRow { size: range.length, digest, last_modified, checksums, body };
         self.replace_part(upload, number, part)
     }
 }

@@ -53,8 +53,8 @@ impl<T: Tables> Apply<'_, T> {
             }
             Operation::DeleteObjects { bucket, deletes } => self.delete_objects(&bucket, &deletes),
             Operation::PutObjectTags { bucket, key, tags } => self.put_object_tags(&bucket, &key, tags),
-            Operation::CreateUpload { bucket, key, headers, tags } => {
-                self.create_upload(&bucket, &key, headers, tags)
+            Operation::CreateUpload { bucket, key, headers, tags, checksum } => {
+                self.create_upload(&bucket, &key, headers, tags, checksum)
             }
             Operation::PutPart { bucket, key, upload, part, digest, checksums, body } => {
                 self.find_upload(&bucket, &key, upload)?;
@@ -69,10 +69,11 @@ impl<T: Tables> Apply<'_, T> {
                 source_key,
                 source_conditions,
                 range,
+                checksums,
             } => {
                 self.find_upload(&bucket, &key, upload)?;
                 let source = self.copy_source(&source, &source_key, &source_conditions)?;
-                self.copy_part(source, upload, part, range)
+                self.copy_part(source, upload, part, range, checksums)
             }
             Operation::CompleteUpload { bucket, key, upload, conditions, parts, etag, checksums, size } => {
                 let completion = complete::Completion { upload, parts, etag, checksums, size };

@@ -18,10 +18,11 @@ impl<T: Tables> Apply<'_, T> {
         key: &[u8],
         headers: Headers,
         tags: Tags,
+        checksum: Option<u8>,
     ) -> Result<Success, Failure> {
         let bucket = self.bucket_id(bucket)?;
         let upload = UploadId::new(self.unique());
-        let row = UploadRow { created: self.context.timestamp, headers, tags };
+        let row = UploadRow { created: self.context.timestamp, headers, tags, checksum };
         write(self.tables, &keys::upload(bucket, key, upload), &row);
         Ok(Success::UploadCreated { upload, created: row.created })
     }

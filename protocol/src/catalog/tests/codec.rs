@@ -83,7 +83,13 @@ fn operations() -> Vec<Operation> {
             deletes: vec![Delete { key: key.clone(), conditions: conditions.clone() }],
         },
         Operation::PutObjectTags { bucket: bucket.clone(), key: key.clone(), tags: tags.clone() },
-        Operation::CreateUpload { bucket: bucket.clone(), key: key.clone(), headers, tags },
+        Operation::CreateUpload {
+            bucket: bucket.clone(),
+            key: key.clone(),
+            headers,
+            tags,
+            checksum: Some(4),
+        },
         Operation::PutPart {
             bucket: bucket.clone(),
             key: key.clone(),
@@ -102,6 +108,7 @@ fn operations() -> Vec<Operation> {
             source_key: "s".into(),
             source_conditions,
             range: Some(ByteRange { offset: 1, length: 2 }),
+            checksums: checksums.clone(),
         },
         Operation::CompleteUpload {
             bucket: bucket.clone(),
@@ -191,7 +198,7 @@ fn the_bytes_of_operations_and_queries_are_these() {
         &put_tags.to_bytes()[..],
         b"\x0d\x01\0\0\0b\x01\x09\0\0\0\0\0\0\0\x01\0\0\0k\x01\0\0\0\x01\0\0\0t\x01\0\0\0v"
     );
-    assert_eq!(fingerprint(operations()), "3ed72768f5ff6fab097b7ebc8f12363f");
+    assert_eq!(fingerprint(operations()), "120e5b1e99240fdb5a2c354b30e214cf");
     assert_eq!(fingerprint(queries()), "2c0acb679aaf6b643d1649ab37e1a991");
 }
 

@@ -289,6 +289,7 @@ fn copy_part(upload: UploadId, source: &'static str, number: u16, range: Option<
         source_key: source.into(),
         source_conditions: SourceConditions::none(),
         range: range.map(|(offset, length)| ByteRange { offset, length }),
+        checksums: vec![ObjectChecksum { kind: 3, value: Bytes::from(vec![number.to_le_bytes()[0]]) }],
     }
 }
 
@@ -334,4 +335,40 @@ fn a_part_that_is_copied_refers_to_the_bytes_of_its_source() {
     world.advance_marks(0);
     world.collect_all();
     assert_eq!(world.verdict(id.chunk(0)), Verdict::Referenced, "the new object needs it");
+}
+
+/// What a client declared when it began an upload, and what is known of its parts' bytes, is told by
+/// whoever lists them: the edge reads there what it needs to complete the upload.
+#[test]
+fn what_was_declared_of_checksums_is_listed() {
+    let mut world = World::new();
+    world.put(b"small", "0123456789");
+    let create = |checksum| Operation::CreateUpload {
+        bucket: bucket(),
+        key: "k".into(),
+        headers: headers([("content-type", "x")]),
+        tags: Vec::new(),
+        checksum,
+    };
+    for checksum in [None, Some(0), Some(7)] {
+        let Ok(Success::UploadCreated { upload, .. }) = world.apply(create(checksum)) else { panic!() };
+        world.apply(copy_part(upload, "small", 9, Some((3, 4)))).unwrap();
+        let list = Query::ListParts { bucket: bucket(), key: "k".into(), upload, after: 0, limit: 10 };
+        let Answer::Parts { upload: listed, parts, .. } = world.query(list) else { panic!() };
+        assert_eq!(listed.checksum, checksum);
+        assert_eq!(parts[0].checksums, [ObjectChecksum { kind: 3, value: Bytes::from_static(&[9]) }]);
+    }
+    let all = Query::ListUploads {
+        bucket: bucket(),
+        prefix: "".into(),
+        delimiter: "".into(),
+        after: ListPosition::Start,
+        limit: 10,
+    };
+    let Answer::Uploads { entries, .. } = world.query(all) else { panic!() };
+    let declared = entries.iter().map(|entry| match entry {
+        UploadEntry::Upload { checksum, .. } => *checksum,
+        UploadEntry::Prefix { .. } => panic!("there is no delimiter"),
+    });
+    assert_eq!(declared.collect::<Vec<_>>(), [None, Some(0), Some(7)]);
 }

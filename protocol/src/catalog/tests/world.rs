@@ -269,6 +269,7 @@ impl World {
             key: Bytes::copy_from_slice(key),
             headers: headers([("content-type", "x")]),
             tags: Vec::new(),
+            checksum: None,
         };
         match self.apply(operation).unwrap() {
             Success::UploadCreated { upload, .. } => upload,
