@@ -1,6 +1,6 @@
 //! The bucket that a request is about.
 
-use protocol::catalog::{Answer, Bucket, BucketRef, Operation, Query, Success};
+use protocol::catalog::{self, Answer, Bucket, BucketRef, Operation, Query, Success};
 
 use super::{ErrorCode, S3Error, S3Result, unsupported};
 use crate::cluster::{ClusterError, Link};
@@ -28,6 +28,11 @@ pub(crate) async fn read<L: Link>(call: &Call<'_, L>, query: &Query) -> S3Result
 /// Changes the bucket, in the same way.
 pub(crate) async fn submit<L: Link>(call: &Call<'_, L>, operation: &Operation) -> S3Result<Success> {
     call.submit(operation).await.map_err(|error| named(call, error))
+}
+
+/// What the catalog refused, with the bucket's name where S3 has it.
+pub(crate) fn refused<L>(call: &Call<'_, L>, error: catalog::Error) -> S3Error {
+    named(call, error.into())
 }
 
 fn named<L>(call: &Call<'_, L>, error: S3Error) -> S3Error {
