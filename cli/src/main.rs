@@ -11,6 +11,7 @@ mod panic;
 mod process;
 mod settings;
 mod status;
+mod table;
 
 use std::process::ExitCode;
 

@@ -5,3 +5,4 @@ mod dev;
 mod harness;
 mod program;
 mod replica;
+mod users;

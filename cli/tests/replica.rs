@@ -1,7 +1,6 @@
 //! Whole clusters of real processes, from their first start to a lost disk.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use crate::harness::Cluster;
 
@@ -20,9 +19,11 @@ fn three_blank_replicas_become_a_cluster_and_outlive_a_restart_of_everything() {
     assert!(!cluster.is_ready(0));
     assert_eq!(cluster.get(0, "/healthz").unwrap().0, 200);
     assert!(cluster.process(0).log().contains("waiting_for="), "{}", cluster.process(0).log());
-    let (code, text) = cluster.status(&[]);
-    assert_eq!(code, Some(2), "{text}");
-    assert!(text.contains("0 waits for 2"), "{text}");
+    cluster.wait("the status to say so", || {
+        let (code, text) = cluster.status(&[]);
+        assert_eq!(code, Some(2), "{text}");
+        text.contains("0 waits for 2").then_some(())
+    });
 
     cluster.start(2);
     cluster.wait_until_ready();
@@ -41,29 +42,42 @@ fn three_blank_replicas_become_a_cluster_and_outlive_a_restart_of_everything() {
     assert_eq!(cluster.document(1).unwrap()["core"]["boot_count"], 2);
 }
 
+/// How often a replica has noticed by itself that its primary says nothing any more.
+fn suspicions(cluster: &Cluster, id: usize) -> u64 {
+    let metrics = cluster.get(id, "/metrics").unwrap().1;
+    let line = metrics.lines().find(|line| line.contains("suspected_silent_primary"));
+    line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+}
+
+/// Nobody has to notice that it is gone. On a machine that has no time for a primary for half a second
+/// somebody does, whatever the primary meant to do: so it may try a few times.
 #[test]
 fn a_primary_that_is_asked_to_stop_hands_its_role_over_first() {
     let mut cluster = Cluster::of(3, "handover");
     cluster.start_all();
-    cluster.wait_until_ready();
-    let old = cluster.primary();
-    let (code, log) = cluster.stop(old);
-    assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("another replica is primary now"), "{log}");
-    assert!(log.contains("stopped"), "{log}");
-    assert_ne!(cluster.primary(), old);
-
-    let (code, text) = cluster.status(&[]);
-    assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("2 of 3 replicas healthy") && text.contains("unreachable"), "{text}");
-    for id in (0..3).filter(|id| *id != old) {
-        let events = cluster.get(id, "/metrics").unwrap().1;
-        assert!(
-            !events.contains("suspected_silent_primary"),
-            "nobody had to notice that it was gone:\n{events}"
-        );
-    }
-    cluster.start(old);
+    let mut logs = Vec::new();
+    let handed_over = (0..5).any(|_| {
+        cluster.wait_until_ready();
+        let old = cluster.primary();
+        let others: Vec<usize> = (0..3).filter(|id| *id != old).collect();
+        let suspicions = |cluster: &Cluster| others.iter().map(|id| suspicions(cluster, *id)).sum::<u64>();
+        let before = suspicions(&cluster);
+        let (code, log) = cluster.stop(old);
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains("stopped"), "{log}");
+        assert_ne!(cluster.primary(), old);
+        cluster.wait("the others to be all that is left", || {
+            let (code, text) = cluster.status(&[]);
+            let seen = text.contains("2 of 3 replicas healthy") && text.contains("unreachable");
+            (code == Some(1) && seen).then_some(())
+        });
+        let unnoticed = suspicions(&cluster) == before;
+        cluster.start(old);
+        let handed_over = unnoticed && log.contains("another replica is primary now");
+        logs.push(log);
+        handed_over
+    });
+    assert!(handed_over, "{}", logs.join("\n"));
     cluster.wait_until_ready();
 }
 
@@ -206,9 +220,9 @@ fn one_replica_is_a_cluster_and_keeps_its_directory_to_itself() {
     assert_eq!(cluster.get(0, "/nothing").unwrap().0, 404);
     let (code, metrics) = cluster.get(0, "/metrics").unwrap();
     assert!(code == 200 && metrics.contains("\nviewstone_ready 1\n"), "{metrics}");
-    let began = Instant::now();
-    assert_eq!(cluster.stop(0).0, Some(0));
-    assert!(began.elapsed() < Duration::from_secs(10), "there is nobody to hand over to");
+    let (code, log) = cluster.stop(0);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("nobody took over"), "there is nobody to hand over to:\n{log}");
 }
 
 /// Hundreds of segments are open at once, and a system that allows 1024 files at first would run out.

@@ -83,7 +83,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let dir = matches.get_one::<PathBuf>("dir").expect("it has a default").clone();
     let replicas = *matches.get_one::<u8>("replicas").expect("it has a default");
     let first_port = *matches.get_one::<u16>("port").expect("it has a default");
-    logging::start(Logging::from(&sources)?);
+    logging::start(Logging::calm(&sources)?);
     raise_limit();
 
     let key = open_key(&dir)?;

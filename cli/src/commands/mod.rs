@@ -11,6 +11,7 @@ mod replace_disk;
 mod replica;
 mod signals;
 mod status;
+mod user;
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -65,6 +66,7 @@ fn program() -> Command {
         .subcommand(node::command())
         .subcommand(replace_disk::command())
         .subcommand(status::command())
+        .subcommand(user::command())
         .subcommand(bench::command())
 }
 
@@ -97,6 +99,7 @@ fn dispatch(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         Some(("node", matches)) => node::run(matches),
         Some(("replace-disk", matches)) => replace_disk::run(matches),
         Some(("status", matches)) => status::run(matches),
+        Some(("user", matches)) => user::run(matches),
         Some(("bench", matches)) => bench::run(matches),
         _ => {
             let words = ["viewstone", "dev"];

@@ -183,9 +183,18 @@ impl Logging {
     pub(crate) const SETTINGS: &[&Setting] = &[&LOG_FORMAT, &LOG_LEVEL];
 
     pub(crate) fn from(sources: &Sources) -> Result<Logging, SettingError> {
+        Logging::with_standard(sources, LevelFilter::INFO)
+    }
+
+    /// For whoever looks on: nothing, unless something is wrong.
+    pub(crate) fn calm(sources: &Sources) -> Result<Logging, SettingError> {
+        Logging::with_standard(sources, LevelFilter::ERROR)
+    }
+
+    fn with_standard(sources: &Sources, level: LevelFilter) -> Result<Logging, SettingError> {
         Ok(Logging {
             format: sources.optional(&LOG_FORMAT, values::log_format)?.unwrap_or(LogFormat::Text),
-            level: sources.optional(&LOG_LEVEL, values::log_level)?.unwrap_or(LevelFilter::INFO),
+            level: sources.optional(&LOG_LEVEL, values::log_level)?.unwrap_or(level),
         })
     }
 }

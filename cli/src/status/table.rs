@@ -2,6 +2,7 @@
 
 use super::document::ReplicaStatus;
 use super::judgement::{Judgement, Reported};
+use crate::table;
 
 const HEADINGS: [&str; 13] = [
     "replica",
@@ -28,15 +29,7 @@ pub(crate) fn draw(reports: &[Reported<'_>], judgement: &Judgement) -> String {
             Err(_) => unreachable_row(number, report.place),
         });
     }
-    let widths: [usize; HEADINGS.len()] = std::array::from_fn(|column| {
-        rows.iter().map(|row| row[column].chars().count()).max().expect("there are headings")
-    });
-    let mut out = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        out.push('\n');
-    }
+    let mut out = table::draw(&rows);
     for (number, report) in reports.iter().enumerate() {
         if let Err(why) = &report.answer {
             out.push_str(&format!("\n{number} ({}): {why}", report.place));

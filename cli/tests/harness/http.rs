@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A process that stands still does not answer; one that is only slow does at some point.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// None if nobody answers.
 pub(super) fn get(address: &str, path: &str) -> Option<(u16, String)> {

@@ -3,8 +3,8 @@
 //! without an end.
 
 mod http;
-mod ports;
-mod process;
+pub(crate) mod ports;
+pub(crate) mod process;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -15,7 +15,7 @@ use serde_json::Value;
 use process::Process;
 
 /// How long anything is waited for. Far more than it takes on a machine that does nothing else.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a replica is reached, and how its process comes to be there.
 pub(crate) struct Place {
@@ -39,13 +39,8 @@ impl Cluster {
     /// Has a key and places, and no process yet. `name` tells its directory from those of other tests.
     pub(crate) fn of(count: usize, name: &str) -> Cluster {
         let at_loopback = |port: u16| format!("127.0.0.1:{port}");
-        let ports = ports::udp(count).into_iter().zip(ports::tcp(count));
-        let place = |(peer, admin)| Place {
-            peer: at_loopback(peer),
-            admin: at_loopback(admin),
-            launcher: Vec::new(),
-        };
-        Cluster::at(name, ports.map(place).collect())
+        let place = |port| Place { peer: at_loopback(port), admin: at_loopback(port), launcher: Vec::new() };
+        Cluster::at(name, ports::in_a_row(u16::try_from(count).unwrap()).map(place).collect())
     }
 
     pub(crate) fn at(name: &str, places: Vec<Place>) -> Cluster {

@@ -15,7 +15,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// The log file holds what this process says, and nothing of those before.
-    pub(super) fn start(mut command: Command, log: &Path) -> Process {
+    pub(crate) fn start(mut command: Command, log: &Path) -> Process {
         let file = File::create(log).unwrap();
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
         Process { child: Mutex::new(command.spawn().unwrap()), log: log.to_owned() }
@@ -39,6 +39,11 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// As Ctrl-C does.
+    pub(crate) fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
     /// It stands still, as if its machine did, until it is continued.
     pub(crate) fn pause(&self) {
         self.signal(Signal::STOP);
@@ -55,7 +60,7 @@ impl Process {
     }
 
     /// The exit status, if it was not killed, and the log.
-    pub(super) fn wait(self, patience: Duration) -> (Option<i32>, String) {
+    pub(crate) fn wait(self, patience: Duration) -> (Option<i32>, String) {
         let began = Instant::now();
         loop {
             if let Some(status) = self.child.lock().unwrap().try_wait().unwrap() {

@@ -21,6 +21,9 @@ mod presigned;
 mod sign;
 pub mod signature;
 
+#[cfg(test)]
+mod tests;
+
 pub use authenticator::Authenticator;
 pub use caller::{Caller, Grants, Scope};
 pub use canonical::SignedRequest;

@@ -45,6 +45,17 @@ impl<L: Link> Calls<L> {
         }
     }
 
+    /// The next answer, if it is there.
+    pub(super) fn try_next(&mut self) -> Option<Answered> {
+        loop {
+            let answered = self.tasks.try_join_next()?;
+            if let Ok(answered) = answered {
+                self.handles.remove(&answered.call);
+                return Some(answered);
+            }
+        }
+    }
+
     /// The next answer. Waits for ever if nothing is under way.
     pub(super) async fn next(&mut self) -> Answered {
         loop {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use protocol::catalog::{Answer, BucketRef, Error, Object, Piece, PieceSelection, PieceStart, Query};
 use protocol::data::get::{Get, GetFailure, GetOutput, GetSettings};
 use protocol::types::Op;
+use tokio::time::Instant;
 
 use super::calls::{Answered, Calls};
 use super::session::{Clock, ReadGuard};
@@ -78,6 +79,7 @@ impl<L: Link> Record<L> {
             more,
             next_piece,
             failed: None,
+            idle_since: None,
             _guard: guard,
         })
     }
@@ -96,12 +98,29 @@ pub struct Reader<L> {
     /// Where the piece begins that was not asked for yet.
     next_piece: u64,
     failed: Option<GetFailure>,
+    /// Since when nobody has asked for the next bytes.
+    idle_since: Option<Instant>,
     _guard: ReadGuard,
 }
 
 impl<L: Link> Reader<L> {
     /// The next bytes. None at the end of the range.
+    ///
+    /// Whoever asks may take as long as it likes before it asks again: the holders are not blamed for
+    /// answers that nobody looked at. What has come meanwhile is looked at first.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ClusterError> {
+        if let Some(since) = self.idle_since.take() {
+            self.clock.leave_out_since(since);
+        }
+        while let Some(answered) = self.calls.try_next() {
+            self.on_answered(answered);
+        }
+        let outcome = self.next_bytes().await;
+        self.idle_since = Some(Instant::now());
+        outcome
+    }
+
+    async fn next_bytes(&mut self) -> Result<Option<Bytes>, ClusterError> {
         loop {
             if let Some(bytes) = self.get.take(self.clock.now()) {
                 self.perform();

@@ -264,6 +264,11 @@ impl Clock {
         Tick::new(u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// What happened since `moment` has taken no time.
+    pub(super) fn leave_out_since(&mut self, moment: Instant) {
+        self.begun += moment.elapsed();
+    }
+
     /// When the tick has certainly come: `now` cuts off what is no whole millisecond.
     pub(super) fn instant(&self, tick: Tick) -> Instant {
         self.begun + Duration::from_millis(tick.get().saturating_add(1))

@@ -5,7 +5,6 @@
 //! between has another digest than the client lists, and the log refuses it. Completing an upload again is
 //! answered as before while the key still holds its object: clients that miss the answer ask again.
 
-use bytes::Bytes;
 use md5::{Digest, Md5};
 use protocol::catalog::{
     Checksums, ETag, Error, ListedPart, ObjectSummary, Operation, PART_NUMBER_MAX, Part, Success,

@@ -96,7 +96,8 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, payload: Payload) -> S3R
 fn batches(objects: &[Object], outcomes: &[Outcome]) -> Vec<Vec<usize>> {
     let mut batches = Vec::new();
     let (mut batch, mut bytes) = (Vec::new(), 0);
-    for (at, (object, _)) in objects.iter().zip(outcomes).enumerate().filter(|(_, (_, outcome))| outcome.is_ok())
+    for (at, (object, _)) in
+        objects.iter().zip(outcomes).enumerate().filter(|(_, (_, outcome))| outcome.is_ok())
     {
         let size = object.key.len() + DELETE_BYTES;
         if bytes + size > OPERATION_BYTES {
@@ -253,10 +254,7 @@ mod tests {
             ("<Object><Key/></Object>".into(), ErrorCode::MalformedXml),
             ("<Object><Key>a</Key><Key>b</Key></Object>".into(), ErrorCode::MalformedXml),
             (format!("<Quiet>maybe</Quiet>{one}"), ErrorCode::MalformedXml),
-            (
-                "<Object><Key>a</Key><Size>1</Size></Object>".into(),
-                ErrorCode::NotImplemented,
-            ),
+            ("<Object><Key>a</Key><Size>1</Size></Object>".into(), ErrorCode::NotImplemented),
             (
                 "<Object><Key>a</Key><LastModifiedTime>x</LastModifiedTime></Object>".into(),
                 ErrorCode::NotImplemented,

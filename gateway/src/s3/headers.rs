@@ -1,7 +1,8 @@
 //! The headers that are kept with an object and come back with it.
 //!
 //! The catalog holds them under their names in lower case, `content-type` or `x-amz-meta-color`, with the
-//! bytes that the client sent: nothing is decoded, and nothing need be UTF-8.
+//! bytes that the client sent: nothing is decoded, and nothing need be UTF-8. A name that begins with a colon
+//! is no header: a note of ours, which never leaves.
 
 use bytes::Bytes;
 use http::header::{
@@ -55,10 +56,10 @@ pub(crate) fn stored(head: &Head) -> S3Result<catalog::Headers> {
         if user_name.is_none() && !is_kept(name) {
             continue;
         }
-        let mut value = joined(&head.headers, name);
-        if *name == CONTENT_ENCODING {
-            value = without_aws_chunked(value);
-        }
+        let value = match *name {
+            CONTENT_ENCODING => without_aws_chunked(joined(&head.headers, name)),
+            _ => joined(&head.headers, name),
+        };
         match user_name {
             Some(user_name) => user_bytes += user_name.len() + value.len(),
             // Said without a word in it: not said.
@@ -119,11 +120,10 @@ pub(crate) fn check_storage_class(head: &Head) -> S3Result<()> {
     }
 }
 
-/// Puts what was kept with an object into an answer.
+/// Puts what was kept with an object into an answer. What begins with a colon is no header, and stays.
 pub(crate) fn write(stored: &catalog::Headers, headers: &mut HeaderMap) {
     headers.insert(CONTENT_TYPE, DEFAULT_CONTENT_TYPE);
     for Header { name, value } in stored {
-        // All of them were headers when they came.
         if let (Ok(name), Ok(value)) =
             (HeaderName::from_bytes(name), HeaderValue::from_maybe_shared(value.clone()))
         {
@@ -167,13 +167,15 @@ pub(crate) mod tests {
             ("Content-Type", b"text/plain"),
             ("Cache-Control", b""),
             ("Expires", b"tomorrow"),
+            ("Content-Encoding", b"aws-chunked, gzip"),
             ("Content-MD5", b"x"),
             ("Content-Length", b"3"),
             ("x-amz-storage-class", b"STANDARD_IA"),
             ("x-amz-date", b"x"),
         ]);
         let stored = stored(&head).unwrap();
-        let expected: [(&str, &[u8]); 5] = [
+        let expected: [(&str, &[u8]); 6] = [
+            ("content-encoding", b"gzip"),
             ("content-type", b"text/plain"),
             ("expires", b"tomorrow"),
             ("x-amz-meta-a", b"1,2"),
@@ -228,6 +230,13 @@ pub(crate) mod tests {
         write(&Vec::new(), &mut headers);
         assert_eq!(headers.get("content-type").unwrap(), "binary/octet-stream");
         assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn notes_of_ours_do_not_leave() {
+        let mut headers = HeaderMap::new();
+        write(&catalog::headers([(":note", "1"), ("expires", "0")]), &mut headers);
+        assert_eq!(headers.len(), 2);
     }
 
     fn value() -> impl Strategy<Value = Vec<u8>> {

@@ -136,9 +136,7 @@ mod tests {
     #[test]
     fn what_is_out_of_bounds_is_refused() {
         let of_prefix = token::format(&ListPosition::AfterPrefix { prefix: "a".into() });
-        for text in
-            ["max-buckets=0", "max-buckets=10001", "max-buckets=a", "continuation-token=a"]
-        {
+        for text in ["max-buckets=0", "max-buckets=10001", "max-buckets=a", "continuation-token=a"] {
             assert_eq!(request(text).err().unwrap().code, ErrorCode::InvalidArgument, "{text}");
         }
         assert!(request(&format!("continuation-token={of_prefix}")).is_err());

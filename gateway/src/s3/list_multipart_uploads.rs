@@ -159,9 +159,11 @@ mod tests {
         let next_element = format!("<NextUploadIdMarker>{id}</NextUploadIdMarker>");
         let entries = vec![UploadEntry::Prefix { prefix: "A/".into() }, upload("a+b")];
         assert_document(
-            request("delimiter=/&max-uploads=2&encoding-type=url")
-                .unwrap()
-                .document("b", &Page { entries, truncated: true }, &owner()),
+            request("delimiter=/&max-uploads=2&encoding-type=url").unwrap().document(
+                "b",
+                &Page { entries, truncated: true },
+                &owner(),
+            ),
             "ListMultipartUploadsResult",
             &[
                 "<Bucket>b</Bucket><KeyMarker></KeyMarker><UploadIdMarker></UploadIdMarker>",

@@ -102,7 +102,11 @@ mod tests {
         let next = Some(ListPosition::AfterPrefix { prefix: "b/".into() });
         let page = Page { entries: vec![object("a"), prefix("b/")], next };
         assert_document(
-            request("delimiter=/&key-marker=A&version-id-marker=null").unwrap().document("b", &page, &owner()),
+            request("delimiter=/&key-marker=A&version-id-marker=null").unwrap().document(
+                "b",
+                &page,
+                &owner(),
+            ),
             "ListVersionsResult",
             &[
                 "<Name>b</Name><Prefix></Prefix><KeyMarker>A</KeyMarker>",

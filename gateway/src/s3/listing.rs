@@ -266,12 +266,7 @@ pub(crate) mod tests {
             Listing { prefix: "".into(), delimiter: "".into(), limit: 1000, encoding: Encoding::Plain };
         assert_eq!(listing(""), Ok(default.clone()));
         assert_eq!(listing("prefix=&delimiter=&max-keys=2000&encoding-type="), Ok(default));
-        let all = Listing {
-            prefix: "a b".into(),
-            delimiter: "/".into(),
-            limit: 0,
-            encoding: Encoding::Url,
-        };
+        let all = Listing { prefix: "a b".into(), delimiter: "/".into(), limit: 0, encoding: Encoding::Url };
         assert_eq!(listing("prefix=a+b&delimiter=%2F&max-keys=0&encoding-type=url"), Ok(all));
         for text in ["max-keys=-1", "max-keys=a", "encoding-type=URL", "encoding-type=base64"] {
             assert_eq!(listing(text).unwrap_err().code, ErrorCode::InvalidArgument, "{text}");

@@ -98,7 +98,9 @@ pub(crate) fn declared_checksum(head: &Head) -> S3Result<Option<ChecksumKind>> {
 pub(super) fn checksum_type(head: &Head) -> S3Result<Option<ChecksumType>> {
     let Some(name) = head.header(&CHECKSUM_TYPE)? else { return Ok(None) };
     let known = ChecksumType::parse(name.as_bytes());
-    known.map(Some).ok_or_else(|| S3Error::invalid_request("Value for x-amz-checksum-type header is invalid."))
+    known
+        .map(Some)
+        .ok_or_else(|| S3Error::invalid_request("Value for x-amz-checksum-type header is invalid."))
 }
 
 /// Which checksum the client declared when it began the upload.
@@ -158,7 +160,8 @@ mod tests {
             assert_eq!(parse_part_number(text), number, "{text}");
         }
         for text in ["", "0", "10001", "-1", "+1", "1.0", "x", "65537", "99999999999999999999"] {
-            let error = part_number(&head_of(&format!("/b/k?uploadId=x&partNumber={text}"), &[])).unwrap_err();
+            let error =
+                part_number(&head_of(&format!("/b/k?uploadId=x&partNumber={text}"), &[])).unwrap_err();
             assert_eq!(error.code, ErrorCode::InvalidArgument, "{text}");
         }
         assert!(part_number(&head_of("/b/k?uploadId=x", &[])).is_err());

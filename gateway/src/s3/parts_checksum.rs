@@ -21,9 +21,8 @@ impl Claim {
         for algorithm in Algorithm::ALL {
             let name = algorithm.header();
             let Some(text) = head.header(&name)? else { continue };
-            let checksum = Checksum::parse(algorithm, text.as_bytes()).ok_or_else(|| {
-                S3Error::invalid_request(format!("Value for {name} header is invalid."))
-            })?;
+            let checksum = Checksum::parse(algorithm, text.as_bytes())
+                .ok_or_else(|| S3Error::invalid_request(format!("Value for {name} header is invalid.")))?;
             if claim.checksum.replace(checksum).is_some() {
                 return Err(S3Error::invalid_request(
                     "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
@@ -71,15 +70,13 @@ impl Claim {
         let kind = self.kind(declared)?;
         let computed = combine(kind, parts);
         match (&self.checksum, &computed) {
-            (Some(claimed), Some(computed)) if !is_as_claimed(claimed, computed) => {
-                Err(S3Error::with(
-                    ErrorCode::BadDigest,
-                    format!(
-                        "The {} that was given is not that of the object that the parts make.",
-                        kind.algorithm.name()
-                    ),
-                ))
-            }
+            (Some(claimed), Some(computed)) if !is_as_claimed(claimed, computed) => Err(S3Error::with(
+                ErrorCode::BadDigest,
+                format!(
+                    "The {} that was given is not that of the object that the parts make.",
+                    kind.algorithm.name()
+                ),
+            )),
             (Some(_), None) => Err(S3Error::invalid_request(format!(
                 "The {} that was given cannot be verified: not every part was uploaded with one.",
                 kind.algorithm.name()
@@ -91,7 +88,8 @@ impl Claim {
 
 /// Some clients leave out how many parts there are.
 fn is_as_claimed(claimed: &Checksum, computed: &Checksum) -> bool {
-    claimed.digest == computed.digest && (claimed.part_count.is_none() || claimed.part_count == computed.part_count)
+    claimed.digest == computed.digest
+        && (claimed.part_count.is_none() || claimed.part_count == computed.part_count)
 }
 
 fn combine(kind: ChecksumKind, parts: &[&Part]) -> Option<Checksum> {

@@ -60,9 +60,7 @@ fn checked(pairs: Vec<(String, String)>, count_max: usize) -> S3Result<Tags> {
             return Err(invalid("System tags cannot be added/updated by requester").detail("TagKey", key));
         }
         if !keys.insert(key) {
-            return Err(
-                invalid("Cannot provide multiple Tags with the same key").detail("TagKey", key)
-            );
+            return Err(invalid("Cannot provide multiple Tags with the same key").detail("TagKey", key));
         }
     }
     Ok(pairs.into_iter().map(|(key, value)| Tag { key: key.into(), value: value.into() }).collect())
@@ -137,7 +135,8 @@ mod tests {
     fn tags_that_break_a_rule_are_refused() {
         let (long_key, long_value) = ("k".repeat(129), format!("k={}", "v".repeat(257)));
         let many = "abcdefghijk".chars().map(|key| format!("{key}=1&")).collect::<String>();
-        for text in ["=a", "a=1&a=2", "aws:a=1", "AWS:a=1", "a%0A=1", "a=%3C", &long_key, &long_value, &many] {
+        for text in ["=a", "a=1&a=2", "aws:a=1", "AWS:a=1", "a%0A=1", "a=%3C", &long_key, &long_value, &many]
+        {
             assert_eq!(header(text).unwrap_err().code, ErrorCode::InvalidTag, "{text}");
         }
         assert!(header(&"ä".repeat(128)).is_ok());

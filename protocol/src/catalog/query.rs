@@ -43,6 +43,14 @@ wire_enum! {
             /// Counts keys and common prefixes. Zero is answered with an empty page that is the last.
             limit: u32,
         },
+        /// The object, and the parts that it was uploaded in. None if it was not uploaded in parts.
+        13 => ListObjectParts {
+            bucket: BucketRef,
+            key: Bytes,
+            /// Only numbers greater than this.
+            after: u16,
+            limit: u32,
+        },
 
         20 => ListParts {
             bucket: BucketRef,

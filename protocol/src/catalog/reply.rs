@@ -73,6 +73,7 @@ wire_enum! {
             next: Option<BodyId>,
         },
         14 => Rebuilding { disks: Vec<Disk>, },
+        15 => ObjectParts { object: Object, parts: Vec<Part>, truncated: bool, },
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) fn limited(query: &Query, count: usize) -> Query {
         Query::ListBuckets { limit, .. }
         | Query::ListObjects { limit, .. }
         | Query::ListParts { limit, .. }
+        | Query::ListObjectParts { limit, .. }
         | Query::ListUploads { limit, .. }
         | Query::ListAccessKeys { limit, .. }
         | Query::ListBodies { limit, .. }
@@ -74,6 +75,15 @@ impl CatalogModel {
                 let upload = Upload { id: *upload, created, headers, tags, checksum };
                 Ok(Answer::Parts { upload, parts, truncated })
             }
+            Query::ListObjectParts { bucket, key, after, limit } => {
+                let object = self.bucket(bucket)?.objects.get(key).ok_or(Error::NoSuchKey)?;
+                let parts = object.content.upload().map_or(&[][..], |upload| {
+                    &self.composition(upload).expect("an object's composition is kept").parts
+                });
+                let parts = parts.iter().map(|(_, part)| part.part.clone());
+                let (parts, truncated) = self.page(parts.filter(|part| part.number > *after), *limit);
+                Ok(Answer::ObjectParts { object: described(object), parts, truncated })
+            }
             Query::GetAccessKey { id } => {
                 let access_key = self.access_keys.get(id).ok_or(Error::NoSuchAccessKey)?.clone();
                 Ok(Answer::AccessKey { access_key })
@@ -128,12 +138,7 @@ impl CatalogModel {
             Some(selection) => self.pieces(object, selection)?,
             None => (Vec::new(), false),
         };
-        let upload = match object.content {
-            Content::Run(_) => None,
-            Content::Composed(upload) => Some(upload),
-        };
-        let Object { summary, headers, tags, .. } = object.clone();
-        Ok(Answer::Object { object: catalog::Object { summary, headers, tags, upload }, pieces, more })
+        Ok(Answer::Object { object: described(object), pieces, more })
     }
 
     fn pieces(&self, object: &Object, selection: &PieceSelection) -> Result<(Vec<Piece>, bool), Error> {
@@ -325,4 +330,9 @@ impl Bucket {
         let (owner, tags) = (self.owner.clone(), self.tags.clone());
         catalog::Bucket { name: name.clone(), id: self.id, owner, created: self.created, tags }
     }
+}
+
+fn described(object: &Object) -> catalog::Object {
+    let Object { summary, headers, tags, content } = object.clone();
+    catalog::Object { summary, headers, tags, upload: content.upload() }
 }

@@ -51,6 +51,7 @@ pub enum Kind {
     ListBuckets,
     ListUploads,
     ListParts,
+    ListObjectParts,
     GetAccessKey,
     ListAccessKeys,
     Verdicts,
@@ -65,7 +66,7 @@ pub enum Kind {
 
 impl Kind {
     /// With how often each is done where it is done at all.
-    const WEIGHTS: [(Kind, u64); 45] = [
+    const WEIGHTS: [(Kind, u64); 46] = [
         (Kind::PutInline, 20),
         (Kind::PutChunked, 12),
         (Kind::PutLate, 2),
@@ -102,6 +103,7 @@ impl Kind {
         (Kind::ListBuckets, 1),
         (Kind::ListUploads, 2),
         (Kind::ListParts, 3),
+        (Kind::ListObjectParts, 2),
         (Kind::GetAccessKey, 1),
         (Kind::ListAccessKeys, 1),
         (Kind::Verdicts, 3),

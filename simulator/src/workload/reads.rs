@@ -49,6 +49,10 @@ impl Workload {
                 let bucket = protocol::catalog::BucketRef::named(upload.bucket);
                 Query::ListParts { bucket, key: upload.key, upload: upload.id, after, limit: self.limit() }
             }
+            Kind::ListObjectParts => {
+                let after = u16::try_from(self.random.below(4)).expect("it is below 4");
+                Query::ListObjectParts { bucket: self.bucket(), key: self.key(), after, limit: self.limit() }
+            }
             Kind::GetAccessKey => {
                 Query::GetAccessKey { id: Bytes::from(format!("AK{}", self.random.below(6))) }
             }

@@ -130,3 +130,6 @@ impl Remembered {
         self.identity.is_some() && self.asked.elapsed() < FRESH + STALE
     }
 }
+
+#[cfg(test)]
+mod tests;

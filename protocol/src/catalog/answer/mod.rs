@@ -36,6 +36,9 @@ impl<T: Tables> Ask<'_, T> {
             Query::ListObjects { bucket, prefix, delimiter, after, limit } => {
                 self.list_objects(&bucket, &prefix, &delimiter, &after, limit)
             }
+            Query::ListObjectParts { bucket, key, after, limit } => {
+                self.list_object_parts(&bucket, &key, after, limit)
+            }
             Query::ListParts { bucket, key, upload, after, limit } => {
                 self.list_parts(&bucket, &key, upload, after, limit)
             }

@@ -1,4 +1,4 @@
-//! The parts of an upload that is under way.
+//! The parts of an upload: under way, or of the object that it became.
 
 use super::Ask;
 use crate::catalog::error::Error;
@@ -7,7 +7,7 @@ use crate::catalog::names::{BucketRef, UploadId};
 use crate::catalog::reply::{Answer, Part, Upload};
 use crate::catalog::rows::{PartRow, UploadRow};
 use crate::catalog::store::{Failure, damaged, decode, find_bucket, read, scan};
-use crate::tables::{Scan, Tables};
+use crate::tables::{Scan, TableFault, Tables};
 
 /// About what a part takes in an answer, its checksums aside.
 const PART_BYTES: usize = 64;
@@ -24,6 +24,18 @@ impl<T: Tables> Ask<'_, T> {
         let bucket = find_bucket(self.tables, bucket)?.id;
         let row: UploadRow =
             read(self.tables, &keys::upload(bucket, key, upload))?.ok_or(Error::NoSuchUpload)?;
+        let (parts, truncated) = self.parts_after(upload, after, limit)?;
+        let UploadRow { created, headers, tags, checksum } = row;
+        let upload = Upload { id: upload, created, headers, tags, checksum };
+        Ok(Answer::Parts { upload, parts, truncated })
+    }
+
+    pub(super) fn parts_after(
+        &self,
+        upload: UploadId,
+        after: u16,
+        limit: u32,
+    ) -> Result<(Vec<Part>, bool), TableFault> {
         let mut page = self.page(limit);
         let start = keys::after_row(keys::part(upload, after));
         let end = keys::successor(keys::parts(upload));
@@ -37,8 +49,6 @@ impl<T: Tables> Ask<'_, T> {
             page.push(Part { number, size, digest, last_modified, checksums }, PART_BYTES + bytes);
             Ok(Scan::Continue)
         })?;
-        let UploadRow { created, headers, tags, checksum } = row;
-        let upload = Upload { id: upload, created, headers, tags, checksum };
-        Ok(Answer::Parts { upload, parts: page.entries, truncated: page.truncated })
+        Ok((page.entries, page.truncated))
     }
 }

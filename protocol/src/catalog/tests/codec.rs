@@ -151,6 +151,7 @@ fn queries() -> Vec<Query> {
             limit: 1000,
         },
         Query::ListParts { bucket: bucket.clone(), key: "k".into(), upload, after: 3, limit: 9 },
+        Query::ListObjectParts { bucket: bucket.clone(), key: "k".into(), after: 3, limit: 9 },
         Query::ListUploads {
             bucket,
             prefix: "p".into(),

@@ -253,6 +253,32 @@ fn parts_are_listed_in_pages() {
     assert_eq!(list(u16::MAX, 2), (vec![], false));
 }
 
+#[test]
+fn the_parts_of_an_object_are_those_it_was_uploaded_in() {
+    let mut world = World::new();
+    let (upload, parts) = world.upload(b"k", vec![(2, inline(5)), (4, inline(6)), (7, inline(7))]);
+    let list = |world: &World, key: &'static str, after, limit| {
+        let key = key.into();
+        match world.try_query(Query::ListObjectParts { bucket: bucket(), key, after, limit })? {
+            Answer::ObjectParts { object, parts, truncated } => {
+                let parts: Vec<_> = parts.iter().map(|part| (part.number, part.size)).collect();
+                Ok((object.summary.size, parts, truncated))
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(list(&world, "k", 0, 9), Err(Error::NoSuchKey), "it is not completed");
+    world.complete(b"k", upload, &parts).unwrap();
+    assert_eq!(list(&world, "k", 0, 2), Ok((18, vec![(2, 5), (4, 6)], true)));
+    assert_eq!(list(&world, "k", 4, 2), Ok((18, vec![(7, 7)], false)));
+    assert_eq!(list(&world, "k", 0, 0), Ok((18, vec![], false)));
+    world.copy(b"k", b"copy").unwrap();
+    world.delete(b"k");
+    assert_eq!(list(&world, "copy", 4, 2), Ok((18, vec![(7, 7)], false)));
+    world.put(b"small", "123");
+    assert_eq!(list(&world, "small", 0, 9), Ok((3, vec![], false)));
+}
+
 fn copy_part(upload: UploadId, source: &'static str, number: u16, range: Option<(u64, u64)>) -> Operation {
     Operation::CopyPart {
         bucket: bucket(),
