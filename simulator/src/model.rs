@@ -338,7 +338,7 @@ fn entry_count(answer: &Answer) -> usize {
         Answer::Buckets { buckets, .. } => buckets.len(),
         Answer::Object { pieces, .. } | Answer::Pieces { pieces, .. } => pieces.len(),
         Answer::Objects { entries, .. } => entries.len(),
-        Answer::Parts { parts, .. } => parts.len(),
+        Answer::Parts { parts, .. } | Answer::ObjectParts { parts, .. } => parts.len(),
         Answer::Uploads { entries, .. } => entries.len(),
         Answer::AccessKeys { access_keys, .. } => access_keys.len(),
         Answer::Bodies { bodies, .. } => bodies.len(),

@@ -230,8 +230,8 @@ mod tests {
         };
         let (before, at) = ("Sun, 06 Nov 1994 08:49:36 GMT", "Sun, 06 Nov 1994 08:49:37 GMT");
         let (ok, unmodified, failed) = (Ok(()), Err(304), Err(412));
-        let table: &[(&[(&str, &str)], Result<(), u16>)] = &[
-            (&[], ok),
+        for (headers, expected) in [
+            (&[][..], ok),
             (&[("if-match", ETAG)], ok),
             (&[("if-match", "*")], ok),
             (&[("if-match", OTHER)], failed),
@@ -248,13 +248,12 @@ mod tests {
             (&[("if-none-match", OTHER), ("if-modified-since", at)], ok),
             (&[("if-match", OTHER), ("if-none-match", ETAG)], failed),
             (&[("if-match", ETAG), ("if-none-match", ETAG)], unmodified),
-        ];
-        for (headers, expected) in table {
+        ] {
             let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
             let conditions = for_read(&head(&headers)).unwrap();
             let outcome = check_read(&conditions, &object);
-            assert_eq!(outcome.clone().map_err(|error| error.status().as_u16()), *expected, "{headers:?}");
-            if *expected == unmodified {
+            assert_eq!(outcome.clone().map_err(|error| error.status().as_u16()), expected, "{headers:?}");
+            if expected == unmodified {
                 let names: Vec<_> = outcome.unwrap_err().headers.into_iter().map(|(name, _)| name).collect();
                 assert_eq!(names, ["etag", "last-modified"]);
             }

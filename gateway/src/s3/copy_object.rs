@@ -282,10 +282,4 @@ mod tests {
             <ChecksumCRC32>AAAAAQ==-2</ChecksumCRC32><ChecksumType>COMPOSITE</ChecksumType></CopyObjectResult>";
         assert!(text.ends_with(expected), "{text}");
     }
-
-    #[test]
-    fn a_source_that_is_any_version_has_no_conditions() {
-        let head = head_of("/b/k", &[("x-amz-copy-source", b"b/s")]);
-        assert_eq!(CopySource::parse(&head).unwrap().conditions, SourceConditions::none());
-    }
 }

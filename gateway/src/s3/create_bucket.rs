@@ -3,14 +3,14 @@
 
 use http::header::LOCATION;
 use http::{HeaderName, HeaderValue, StatusCode};
-use protocol::catalog::{self, BUCKET_TAG_COUNT_MAX, Operation, Tags, check_bucket_name};
+use protocol::catalog::{BUCKET_TAG_COUNT_MAX, Operation, Tags, check_bucket_name};
 
 use crate::body::Payload;
 use crate::cluster::Link;
 use crate::http::response::{self, Response};
 use crate::http::{Call, Head};
 use crate::s3::xml::{DOCUMENT_BYTES_MAX, Element};
-use crate::s3::{ErrorCode, S3Error, S3Result, bucket, tags};
+use crate::s3::{ErrorCode, S3Error, S3Result, bucket, tags, unsupported};
 
 const OBJECT_OWNERSHIP: HeaderName = HeaderName::from_static("x-amz-object-ownership");
 
@@ -23,19 +23,19 @@ struct Configuration {
 pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, payload: Payload) -> S3Result<Response> {
     let name = call.head.bucket_name();
     check_name(name)?;
-    check_headers(call.head)?;
+    unsupported::check(call.head)?;
+    check_ownership(call.head)?;
     let configuration = Configuration::parse(&payload.collect(DOCUMENT_BYTES_MAX).await?)?;
     let operation = Operation::CreateBucket {
         name: name.to_owned().into(),
         owner: call.caller.owner.clone().into(),
         tags: configuration.tags,
     };
-    let (_, reply) = call.gateway.cluster.submit(&operation).await?;
-    match reply {
+    match bucket::submit(call, &operation).await {
         Ok(_) => {}
         // So that a client that did not hear of its success can ask again.
-        Err(catalog::Error::BucketAlreadyOwnedByYou) if !configuration.has_location => {}
-        Err(error) => return Err(bucket::refused(call, error)),
+        Err(error) if error.code == ErrorCode::BucketAlreadyOwnedByYou && !configuration.has_location => {}
+        Err(error) => return Err(error),
     }
     let mut response = response::empty(StatusCode::OK);
     let location = HeaderValue::from_str(&format!("/{name}")).expect("a bucket's name is plain ASCII");
@@ -49,7 +49,7 @@ fn check_name(name: &str) -> S3Result<()> {
 }
 
 /// Without access control lists every object is the bucket owner's, and cannot be anybody else's.
-fn check_headers(head: &Head) -> S3Result<()> {
+fn check_ownership(head: &Head) -> S3Result<()> {
     match head.headers.get(OBJECT_OWNERSHIP) {
         Some(ownership) if ownership != "BucketOwnerEnforced" => {
             Err(S3Error::not_implemented("objects belong to their bucket's owner")

@@ -10,7 +10,6 @@ use crate::s3::{S3Result, bucket};
 
 pub(crate) async fn handle<L: Link>(call: &Call<'_, L>) -> S3Result<Response> {
     let operation = Operation::DeleteBucket { bucket: bucket::reference(call).await? };
-    let (_, reply) = call.gateway.cluster.submit(&operation).await?;
-    reply.map_err(|error| bucket::refused(call, error))?;
+    bucket::submit(call, &operation).await?;
     Ok(response::empty(StatusCode::NO_CONTENT))
 }

@@ -9,7 +9,6 @@
 //! operation has failed. The answer says of every key what became of it, in the order of the request.
 
 use bytes::Bytes;
-use http::StatusCode;
 use protocol::catalog::{
     self, BucketRef, Conditions, Delete, ETag, ETagMatch, KEY_BYTES_MAX, Operation, Success,
 };
@@ -20,7 +19,7 @@ use crate::cluster::{ClusterError, Link};
 use crate::http::Call;
 use crate::http::response::{self, Response};
 use crate::s3::xml::{DOCUMENT_BYTES_MAX, Document, Element, malformed};
-use crate::s3::{ErrorCode, S3Error, S3Result, bucket};
+use crate::s3::{ErrorCode, S3Error, S3Result, bucket, unsupported};
 
 /// The most keys of a request.
 const KEY_COUNT_MAX: usize = 1000;
@@ -52,6 +51,7 @@ struct Object {
 type Outcome = Result<(), S3Error>;
 
 pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, payload: Payload) -> S3Result<Response> {
+    unsupported::check(call.head)?;
     let request = Request::parse(&payload.collect(DOCUMENT_BYTES_MAX).await?)?;
     let bucket = bucket::reference(call).await?;
     let mut outcomes: Vec<Outcome> = request
@@ -87,9 +87,7 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, payload: Payload) -> S3R
             }
         }
     }
-    let mut response = response::xml(request.document(&outcomes));
-    *response.status_mut() = StatusCode::OK;
-    Ok(response)
+    Ok(response::xml(request.document(&outcomes)))
 }
 
 /// The indices of those that are to be deleted, in operations of a bounded size.
@@ -122,8 +120,7 @@ async fn delete<L: Link>(
 ) -> S3Result<Vec<Option<catalog::Error>>> {
     let deletes = batch.iter().map(|at| objects[*at].delete()).collect();
     let operation = Operation::DeleteObjects { bucket: bucket.clone(), deletes };
-    let (_, reply) = call.gateway.cluster.submit(&operation).await?;
-    match reply.map_err(|error| bucket::refused(call, error))? {
+    match bucket::submit(call, &operation).await? {
         Success::ObjectsDeleted { outcomes } if outcomes.len() == batch.len() => Ok(outcomes),
         _ => Err(ClusterError::Invalid("the reply is not one to deletions".into()).into()),
     }

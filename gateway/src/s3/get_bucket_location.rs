@@ -10,7 +10,7 @@ const FIRST_REGION: &str = "us-east-1";
 
 pub(crate) async fn handle<L: Link>(call: &Call<'_, L>) -> S3Result<Response> {
     bucket::find(call).await?;
-    Ok(response::xml(document(&call.gateway.options.region)))
+    Ok(response::xml(document(call.region())))
 }
 
 fn document(region: &str) -> Document {

@@ -11,7 +11,7 @@ const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region")
 
 pub(crate) async fn handle<L: Link>(call: &Call<'_, L>) -> S3Result<Response> {
     // A region that no header can hold is not said.
-    let region = HeaderValue::from_str(&call.gateway.options.region).ok();
+    let region = HeaderValue::from_str(&call.region()).ok();
     match bucket::find(call).await {
         Ok(_) => {
             let mut response = response::empty(StatusCode::OK);

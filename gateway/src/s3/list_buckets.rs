@@ -30,7 +30,7 @@ struct Page {
 
 pub(crate) async fn handle<L: Link>(call: &Call<'_, L>) -> S3Result<Response> {
     let request = Request::parse(&call.head.query)?;
-    let region = &call.gateway.options.region;
+    let region = call.region();
     let page = match &request.region {
         Some(other) if other != region => Page { buckets: Vec::new(), next: None },
         _ => request.page(call).await?,
@@ -71,8 +71,7 @@ impl Request {
                 after: after.into(),
                 limit: self.limit.unwrap_or(LIMIT_MAX),
             };
-            let (_, answer) = call.gateway.cluster.read(&query).await?;
-            let Answer::Buckets { buckets, truncated } = answer? else {
+            let Answer::Buckets { buckets, truncated } = call.read(&query).await? else {
                 return Err(ClusterError::Invalid("the answer is not a list of buckets".into()).into());
             };
             let name = |bucket: &Bucket| String::from_utf8_lossy(&bucket.name).into_owned();

@@ -1,8 +1,8 @@
 //! ListMultipartUploads: what has been begun and neither completed nor aborted.
 
-use protocol::catalog::{Answer, ListPosition, Query as Ask, UploadEntry, UploadId};
-use protocol::types::Timestamp;
+use protocol::catalog::{Answer, ListPosition, Query as Ask, UploadEntry};
 
+use crate::body::ChecksumKind;
 use crate::cluster::{ClusterError, Link};
 use crate::http::response::{self, Response};
 use crate::http::{Call, Query};
@@ -57,8 +57,7 @@ impl Request {
             after: self.after.clone(),
             limit: self.listing.limit,
         };
-        let (_, answer) = call.gateway.cluster.read(&query).await?;
-        match answer.map_err(|error| bucket::refused(call, error))? {
+        match bucket::read(call, &query).await? {
             Answer::Uploads { entries, next } => Ok(Page { entries, truncated: next.is_some() }),
             _ => Err(ClusterError::Invalid("the answer is not a list of uploads".into()).into()),
         }
@@ -85,9 +84,7 @@ impl Request {
         listing.write_request(&mut document, "MaxUploads");
         document.element("IsTruncated", page.truncated);
         for entry in &page.entries {
-            if let UploadEntry::Upload { key, id, created, .. } = entry {
-                self.write_upload(&mut document, key, *id, *created, owner);
-            }
+            self.write_upload(&mut document, entry, owner);
         }
         for entry in &page.entries {
             if let UploadEntry::Prefix { prefix } = entry {
@@ -97,28 +94,31 @@ impl Request {
         document
     }
 
-    fn write_upload(
-        &self,
-        document: &mut Document,
-        key: &[u8],
-        id: UploadId,
-        created: Timestamp,
-        owner: &Owner,
-    ) {
+    /// Nothing if the entry is a common prefix.
+    fn write_upload(&self, document: &mut Document, entry: &UploadEntry, owner: &Owner) {
+        let UploadEntry::Upload { key, id, created, checksum, .. } = entry else { return };
         document.group("Upload", |upload| {
             self.listing.name(upload, "Key", key);
-            upload.element("UploadId", upload_id::format(id));
+            upload.element("UploadId", upload_id::format(*id));
             owner.write(upload, "Initiator");
             owner.write(upload, "Owner");
             upload.element("StorageClass", "STANDARD");
-            upload.moment("Initiated", created);
+            upload.moment("Initiated", *created);
+            if let Some(kind) = checksum.and_then(ChecksumKind::from_catalog) {
+                upload.element("ChecksumAlgorithm", kind.algorithm.name());
+                upload.element("ChecksumType", kind.checksum_type.name());
+            }
         });
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use protocol::catalog::UploadId;
+    use protocol::types::Timestamp;
+
     use super::*;
+    use crate::body::{Algorithm, ChecksumType};
     use crate::s3::ErrorCode;
     use crate::s3::listing::tests::{assert_document, owner, query};
 
@@ -149,7 +149,9 @@ mod tests {
 
     fn upload(key: &'static str) -> UploadEntry {
         let created = Timestamp::new(1_767_323_045_678_901);
-        UploadEntry::Upload { key: key.into(), id: ID, created, headers: vec![] }
+        let kind = ChecksumKind { algorithm: Algorithm::Crc32, checksum_type: ChecksumType::Composite };
+        let checksum = Some(kind.to_catalog());
+        UploadEntry::Upload { key: key.into(), id: ID, created, headers: vec![], checksum }
     }
 
     #[test]
@@ -175,6 +177,7 @@ mod tests {
                 &id_element,
                 "<Initiator><ID>ab</ID></Initiator><Owner><ID>ab</ID></Owner>",
                 "<StorageClass>STANDARD</StorageClass><Initiated>2026-01-02T03:04:05.678Z</Initiated>",
+                "<ChecksumAlgorithm>CRC32</ChecksumAlgorithm><ChecksumType>COMPOSITE</ChecksumType>",
                 "</Upload><CommonPrefixes><Prefix>A/</Prefix></CommonPrefixes>",
             ],
         );

@@ -89,8 +89,7 @@ impl Listing {
             after,
             limit: self.limit,
         };
-        let (_, answer) = call.gateway.cluster.read(&query).await?;
-        match answer.map_err(|error| bucket::refused(call, error))? {
+        match bucket::read(call, &query).await? {
             Answer::Objects { entries, next } => Ok(Page { entries, next }),
             _ => Err(ClusterError::Invalid("the answer is not a list of objects".into()).into()),
         }
@@ -261,7 +260,7 @@ pub(crate) mod tests {
 
     #[test]
     fn parameters_have_their_defaults_and_bounds() {
-        let listing = |text| Listing::parse(&query(text), "max-keys");
+        let listing = |text: &str| Listing::parse(&query(text), "max-keys");
         let default =
             Listing { prefix: "".into(), delimiter: "".into(), limit: 1000, encoding: Encoding::Plain };
         assert_eq!(listing(""), Ok(default.clone()));

@@ -2,6 +2,7 @@
 
 mod abort_multipart_upload;
 mod absent_bucket_configuration;
+mod absent_object_configuration;
 mod bucket;
 mod complete_multipart_upload;
 mod conditions;
@@ -12,6 +13,7 @@ mod create_multipart_upload;
 mod delete_bucket;
 mod delete_bucket_tagging;
 mod delete_object;
+mod delete_object_tagging;
 mod delete_objects;
 mod error;
 mod get_bucket_acl;
@@ -19,7 +21,9 @@ mod get_bucket_location;
 mod get_bucket_tagging;
 mod get_bucket_versioning;
 mod get_object;
+mod get_object_acl;
 mod get_object_attributes;
+mod get_object_tagging;
 mod head_bucket;
 mod head_object;
 mod headers;
@@ -37,6 +41,7 @@ mod owner;
 mod parts_checksum;
 mod put_bucket_tagging;
 mod put_object;
+mod put_object_tagging;
 mod range;
 mod read_request;
 mod tags;
@@ -84,6 +89,11 @@ pub(crate) async fn perform<L: Link>(
         Operation::HeadObject => head_object::handle(call).await,
         Operation::DeleteObject => delete_object::handle(call).await,
         Operation::GetObjectAttributes => get_object_attributes::handle(call).await,
+        Operation::GetObjectAcl => get_object_acl::handle(call).await,
+        Operation::GetObjectTagging => get_object_tagging::handle(call).await,
+        Operation::PutObjectTagging => put_object_tagging::handle(call, payload).await,
+        Operation::DeleteObjectTagging => delete_object_tagging::handle(call).await,
+        Operation::AbsentObjectConfiguration(code) => absent_object_configuration::handle(call, code).await,
         Operation::CreateMultipartUpload => create_multipart_upload::handle(call).await,
         Operation::UploadPart => upload_part::handle(call, payload).await,
         Operation::UploadPartCopy => upload_part_copy::handle(call).await,

@@ -18,7 +18,6 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, payload: Payload) -> S3R
 /// No tags: no tag set.
 pub(super) async fn put<L: Link>(call: &Call<'_, L>, tags: Tags) -> S3Result<Response> {
     let operation = Operation::PutBucketTags { bucket: bucket::reference(call).await?, tags };
-    let (_, reply) = call.gateway.cluster.submit(&operation).await?;
-    reply.map_err(|error| bucket::refused(call, error))?;
+    bucket::submit(call, &operation).await?;
     Ok(response::empty(StatusCode::NO_CONTENT))
 }

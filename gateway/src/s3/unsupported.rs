@@ -28,7 +28,11 @@ const REFUSED: &[&str] = &[
 
 /// Refuses a request that asks for something that it would not get.
 pub(crate) fn check(head: &Head) -> S3Result<()> {
-    for name in head.headers.keys() {
+    for (name, value) in &head.headers {
+        // Some clients say so of every bucket that they create.
+        if name == "x-amz-bucket-object-lock-enabled" && value.as_bytes().eq_ignore_ascii_case(b"false") {
+            continue;
+        }
         if REFUSED.iter().any(|prefix| name.as_str().starts_with(prefix)) {
             let error = S3Error::not_implemented(format!("the header {name} is not implemented"));
             return Err(error.detail("Header", name.as_str()));
@@ -85,6 +89,8 @@ mod tests {
             ("x-amz-server-side-encryption-customer-algorithm", "AES256", not_implemented),
             ("x-amz-copy-source-server-side-encryption-customer-key", "x", not_implemented),
             ("x-amz-object-lock-mode", "GOVERNANCE", not_implemented),
+            ("x-amz-bucket-object-lock-enabled", "true", not_implemented),
+            ("x-amz-bucket-object-lock-enabled", "False", None),
             ("x-amz-website-redirect-location", "/", not_implemented),
             ("x-amz-write-offset-bytes", "0", not_implemented),
             ("x-amz-mfa", "x", not_implemented),

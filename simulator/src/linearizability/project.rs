@@ -122,9 +122,13 @@ impl Projection {
     }
 
     fn read(&mut self, index: usize, call: &Call, query: &Query) {
-        let (Query::GetObject { bucket, key, .. }, Some(answer)) = (query, call.answer()) else { return };
+        let (Query::GetObject { bucket, key, .. } | Query::ListObjectParts { bucket, key, .. }, Some(answer)) =
+            (query, call.answer())
+        else {
+            return;
+        };
         let steps = match answer {
-            Ok(Answer::Object { object, .. }) => {
+            Ok(Answer::Object { object, .. } | Answer::ObjectParts { object, .. }) => {
                 let (etag, version) = (object.summary.etag, Some(object.summary.version));
                 vec![Step::Is { etag, version }]
             }

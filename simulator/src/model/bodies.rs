@@ -127,7 +127,7 @@ impl CatalogModel {
 }
 
 impl Content {
-    fn upload(&self) -> Option<UploadId> {
+    pub(super) fn upload(&self) -> Option<UploadId> {
         match self {
             Content::Run(_) => None,
             Content::Composed(upload) => Some(*upload),

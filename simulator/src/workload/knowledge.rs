@@ -157,6 +157,9 @@ pub(super) fn next_page(query: &Query, answer: &Answer) -> Option<Query> {
         (Query::ListParts { after, .. }, Answer::Parts { parts, truncated: true, .. }) => {
             *after = parts.last()?.number;
         }
+        (Query::ListObjectParts { after, .. }, Answer::ObjectParts { parts, truncated: true, .. }) => {
+            *after = parts.last()?.number;
+        }
         (Query::ListBuckets { after, .. }, Answer::Buckets { buckets, truncated: true }) => {
             after.clone_from(&buckets.last()?.name);
         }
