@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::time;
 
 use crate::process::Shared;
+use crate::status::Health;
 
 /// Nobody needs more at once. The next waits in the kernel's queue.
 const CONNECTIONS_MAX: usize = 32;
@@ -93,7 +94,11 @@ fn readiness(shared: &Shared) -> Response<Full<Bytes>> {
     if status.ready {
         return respond(StatusCode::OK, TEXT, "ready\n".to_owned());
     }
-    let health = status.health.words();
+    let behind = status.core.as_ref().is_some_and(|core| !core.caught_up);
+    let health = match status.health {
+        Health::Normal if behind => "catching up",
+        health => health.words(),
+    };
     respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {health}\n"))
 }
 

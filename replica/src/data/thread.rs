@@ -99,7 +99,13 @@ impl DataThread {
     ) -> DataThread {
         let (me, now) = (config.replica, clock::now());
         // Until the core says otherwise, nobody's word counts here.
-        let standing = Standing { incarnation: Incarnation::ZERO, ready: false, primary: false, layout };
+        let standing = Standing {
+            incarnation: Incarnation::ZERO,
+            ready: false,
+            caught_up: false,
+            primary: false,
+            layout,
+        };
         let replica_count =
             u8::try_from(config.quorums.replica_count).expect("there are at most seven replicas");
         let mut upkeep = Upkeep::new(me, standing, scrub_from, options.upkeep, options.seed, now);
@@ -214,6 +220,7 @@ impl DataThread {
         let standing = Standing {
             incarnation: core.incarnation,
             ready: has_place,
+            caught_up: core.caught_up,
             primary: core.is_primary,
             layout: self.layout,
         };
