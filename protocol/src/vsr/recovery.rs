@@ -53,6 +53,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             announced: superblock_checkpoint,
             state,
             status: Status::Recovering(Recovering { escalate_at: Tick::ZERO }),
+            room: Room::Ample,
             head_certain: scan.certain,
             peers: Peers::default(),
             repair: Repair::default(),
