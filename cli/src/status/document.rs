@@ -94,6 +94,8 @@ pub(crate) struct CoreStatus {
     pub(crate) sessions: u64,
     pub(crate) rows_in_memory: u64,
     pub(crate) wal_bytes: u64,
+    /// Whether its disk has no room for anything that grows.
+    pub(crate) refuses_growth: bool,
     pub(crate) peers: Vec<PeerStatus>,
 }
 
@@ -186,6 +188,7 @@ impl CoreStatus {
             boot_count: core.boot_count,
             sessions: core.sessions as u64,
             rows_in_memory: core.rows_in_memory as u64,
+            refuses_growth: core.room > Room::Ample,
             wal_bytes,
             peers: core.peers.iter().map(peer).collect(),
         }

@@ -217,7 +217,14 @@ fn a_heartbeat_never_commits_beyond_its_head() {
     let (op, name) = (Op::new(5), protocol::types::Checksum::new(1));
     let beat = |commit, head_name| {
         let head_name = protocol::types::Checksum::new(head_name);
-        decode_again(&samples::from_replica(Body::Commit { commit, name, head: op, head_name, sequence: 1, room: Room::Ample }))
+        decode_again(&samples::from_replica(Body::Commit {
+            commit,
+            name,
+            head: op,
+            head_name,
+            sequence: 1,
+            room: Room::Ample,
+        }))
     };
     assert!(beat(op.previous(), 2).is_ok());
     assert!(beat(op, 1).is_ok());
