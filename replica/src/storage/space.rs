@@ -3,9 +3,9 @@
 //! ```text
 //!  free space of the disk, and what the tables can use anew
 //! ├───────────────┬──────────────────────────────┬───────────────┬─ ─ ─ ─ ─ ─ ─┤
-//! │ owed: what is │ kept: a pipeline that is     │ spare: so that│ ample        │
-//! │ logged, but in│ under way, deletions with    │ full and not  │              │
-//! │ no table yet  │ their checkpoints, a restart │ full stay apart              │
+//! │ owed: what is │ kept: a pipeline that is     │ spare: full   │ ample        │
+//! │ logged, but in│ under way, deletions with    │ and not full  │              │
+//! │ no table yet  │ their checkpoints, a restart │ stay apart    │              │
 //! └───────────────┴──────────────────────────────┴───────────────┴─ ─ ─ ─ ─ ─ ─┘
 //! spent ▲      scarce ▲                          ▲ ample again
 //! ```
@@ -69,7 +69,7 @@ impl SpaceKeeper {
     pub fn judge(&mut self, now: &SpaceNow) -> Judgement {
         let owed = now.tables.flush_bytes + self.segments_missing(now.log_left_bytes);
         let scarce = owed + self.kept(now);
-        let ample = scarce + scarce / 4;
+        let ample = scarce + self.pipeline_bytes;
         let room_of = |free: u64| match self.room {
             _ if free < owed => Room::Spent,
             _ if free < scarce => Room::Scarce,
