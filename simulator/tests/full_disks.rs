@@ -141,7 +141,7 @@ fn a_primary_that_refuses_for_want_of_room_stays_the_primary() {
     cluster.ends_well();
 }
 
-/// The tables' file never shrinks. Were its free pages not counted, deleting would help nobody.
+/// Objects that live in the tables alone: what is free in their file counts as room.
 #[test]
 fn disks_that_small_objects_have_filled_take_more_when_some_were_deleted() {
     let mut cluster = Cluster::with(3, |options| {

@@ -1,5 +1,6 @@
 //! What a replica says of itself: the same document over the cluster's transport and at `/status`.
 
+use protocol::types::Room;
 use protocol::vsr::StatusName;
 use replica::data::DataVitals;
 use replica::driver::CoreVitals;
