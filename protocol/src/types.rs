@@ -10,6 +10,9 @@ pub const REPLICAS_MAX: usize = 7;
 pub enum Room {
     #[default]
     Ample,
+    /// Perhaps: what grows waits until the tables have been written, for only then is it known how much
+    /// they take.
+    Pressed,
     /// For what frees space and for what keeps the cluster in order; for nothing that grows.
     Scarce,
     /// For what the log holds already. Whatever else comes waits until the tables have been written.

@@ -189,7 +189,7 @@ impl CoreStatus {
             boot_count: core.boot_count,
             sessions: core.sessions as u64,
             rows_in_memory: core.rows_in_memory as u64,
-            refuses_growth: core.room > Room::Ample,
+            refuses_growth: core.room > Room::Pressed,
             wal_bytes,
             peers: core.peers.iter().map(peer).collect(),
         }

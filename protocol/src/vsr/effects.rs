@@ -92,6 +92,8 @@ pub enum Event {
     RequestDuplicateInPipeline,
     /// A request that grows was refused: a disk is full.
     GrowthRefused,
+    /// A request that grows has to wait until the tables have been written: a disk may be full.
+    GrowthDelayed,
     /// Even what frees space has to wait until the tables have been written.
     FreeingDelayed,
     /// The log is carried on to the next checkpoint, to give back what was freed.

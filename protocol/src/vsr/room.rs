@@ -28,17 +28,18 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         let Operation::Machine(operation) = &request.operation else { return None };
         let room = self.room_of_all();
         if room == Room::Ample {
+            // Mostly. What the operation is need not be looked at.
             return None;
         }
-        if self.state.machine().grows(operation) {
-            self.event(Event::GrowthRefused);
-            return Some(Refusal::Full);
-        }
-        if room == Room::Spent {
-            self.event(Event::FreeingDelayed);
-            return Some(Refusal::Busy);
-        }
-        None
+        let grows = self.state.machine().grows(operation);
+        let (event, refusal) = match (grows, room) {
+            (_, Room::Ample) | (false, Room::Pressed | Room::Scarce) => return None,
+            (true, Room::Pressed) => (Event::GrowthDelayed, Refusal::Busy),
+            (true, Room::Scarce | Room::Spent) => (Event::GrowthRefused, Refusal::Full),
+            (false, Room::Spent) => (Event::FreeingDelayed, Refusal::Busy),
+        };
+        self.event(event);
+        Some(refusal)
     }
 
     /// The log is wanted up to here, with nothing but empty entries if there is nothing else: then
@@ -50,8 +51,8 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         Op::new(checkpoint).plus((CHECKPOINTS_UNTIL_FREED - 1) * interval)
     }
 
-    /// Whether an empty entry should be prepared: a disk is full, what was freed is not free yet, and
-    /// nothing else is under way.
+    /// Whether an empty entry should be prepared: a disk is full or may be, the checkpoint that tells, or
+    /// that frees what was deleted, is not reached, and nothing else is under way.
     pub(super) fn should_carry_on(&self) -> bool {
         let head = self.log.head_op();
         self.room_of_all() > Room::Ample

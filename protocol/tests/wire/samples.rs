@@ -186,6 +186,7 @@ fn between_replicas() -> Vec<Body> {
         Body::Prepare { entry: entry(), commit: Op::new(99) },
         Body::PrepareOk { op, name },
         commit(Room::Ample),
+        commit(Room::Pressed),
         commit(Room::Scarce),
         commit_ok(Room::Ample),
         commit_ok(Room::Spent),

@@ -273,6 +273,7 @@ impl<D: Disk> CoreThread<D> {
                 | Event::SyncRangeInstalled
                 | Event::SyncRangeSkipped
                 | Event::GrowthRefused
+                | Event::GrowthDelayed
                 | Event::FreeingDelayed
                 | Event::CarriedOn
         );

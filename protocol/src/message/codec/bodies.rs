@@ -297,16 +297,18 @@ fn decode_commit(input: &mut Decoder) -> Result<Body, DecodeError> {
 const fn encode_room(room: Room) -> u8 {
     match room {
         Room::Ample => 0,
-        Room::Scarce => 1,
-        Room::Spent => 2,
+        Room::Pressed => 1,
+        Room::Scarce => 2,
+        Room::Spent => 3,
     }
 }
 
 fn decode_room(input: &mut Decoder, field: &'static str) -> Result<Room, DecodeError> {
     match input.u8(field)? {
         0 => Ok(Room::Ample),
-        1 => Ok(Room::Scarce),
-        2 => Ok(Room::Spent),
+        1 => Ok(Room::Pressed),
+        2 => Ok(Room::Scarce),
+        3 => Ok(Room::Spent),
         _ => Err(DecodeError::Invalid(field)),
     }
 }
