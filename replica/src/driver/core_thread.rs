@@ -265,6 +265,7 @@ impl<D: Disk> CoreThread<D> {
                 | Event::Throttled
                 | Event::CheckpointStarted
                 | Event::CheckpointDurable
+                | Event::CheckpointWaited
                 | Event::WalReclaimed
                 | Event::EntryRepaired
                 | Event::HeadersRepaired
