@@ -1,5 +1,13 @@
 //! Users and their access keys, as an operator manages them.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use gateway::auth::{Signer, ToSign};
+use hyper::HeaderMap;
+use hyper::http::Method;
 use serde_json::{Value, json};
 
 use crate::harness::Cluster;
@@ -81,4 +89,118 @@ fn a_given_secret_is_kept_and_not_printed_and_a_wrong_wish_is_explained() {
         let (code, text) = user(&cluster, wrong);
         assert!(code == Some(1) && text.contains(why), "{wrong:?}: {text}");
     }
+}
+
+const ROOT_SECRET: &str = "the-secret-of-the-root-key";
+
+/// The S3 side of a cluster, in a process of its own.
+struct Gateway {
+    process: Child,
+    address: String,
+}
+
+impl Gateway {
+    fn start(cluster: &Cluster) -> Gateway {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let (peers, key) = (cluster.peers(), cluster.key());
+        let process = Command::new(env!("CARGO_BIN_EXE_viewstone"))
+            .args(["gateway", "--peers", &peers, "--cluster-key-file", key.to_str().unwrap()])
+            .args(["--s3-listen", &address, "--access-key", "ROOT"])
+            .env("VIEWSTONE_SECRET_KEY", ROOT_SECRET)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let gateway = Gateway { process, address };
+        cluster.wait("the gateway to be ready", || {
+            gateway.send("GET /-/ready HTTP/1.1", "").is_some_and(|(code, _)| code == 200).then_some(())
+        });
+        gateway
+    }
+
+    /// The status and the body of the answer. None if there is none.
+    fn send(&self, line: &str, headers: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(&self.address).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let rest = format!("host: {}\r\nconnection: close\r\n{headers}\r\n", self.address);
+        stream.write_all(format!("{line}\r\n{rest}").as_bytes()).ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+    }
+
+    /// What the gateway says of a request, which is signed: S3's code word if it is an error.
+    fn says(&self, who: &Signer, method: Method, path: &str, query: &str) -> String {
+        let mut headers = HeaderMap::new();
+        let what = ToSign { method: &method, host: &self.address, raw_path: path, raw_query: query };
+        who.sign(what, &mut headers, "UNSIGNED-PAYLOAD", SystemTime::now()).unwrap();
+        let headers: String =
+            headers.iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap())).collect();
+        let line = format!("{method} {path}?{query} HTTP/1.1");
+        let (code, body) = self.send(&line, &format!("{headers}content-length: 0\r\n")).unwrap();
+        let word = body.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+        word.map_or_else(|| code.to_string(), |(word, _)| word.to_owned())
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn signer(access_key: &str, secret: &str) -> Signer {
+    Signer { access_key: access_key.into(), secret: secret.into(), region: "anywhere".into() }
+}
+
+fn add(cluster: &Cluster, arguments: &[&str]) -> Signer {
+    let key = user_as_json(cluster, &[&["add"], arguments].concat());
+    signer(key["access_key"].as_str().unwrap(), key["secret"].as_str().unwrap())
+}
+
+/// From the command that makes a key to the gateway that refuses it.
+#[test]
+fn a_gateway_lets_users_do_what_they_may_until_they_are_disabled() {
+    let mut cluster = Cluster::of(1, "users-s3");
+    cluster.start_all();
+    cluster.wait_until_ready();
+    let gateway = Gateway::start(&cluster);
+    let is_denied = |who: &Signer, method: Method, path: &str, query: &str| {
+        let word = gateway.says(who, method, path, query);
+        assert!(!word.contains("Signature") && word != "InvalidAccessKeyId", "{word}");
+        word == "AccessDenied"
+    };
+    let root = signer("ROOT", ROOT_SECRET);
+    let app = add(&cluster, &["app", "--bucket", "media/app/"]);
+    let audit = add(&cluster, &["audit", "--read-only"]);
+
+    assert!(!is_denied(&root, Method::PUT, "/media", ""));
+    assert!(!is_denied(&root, Method::PUT, "/media/any%20key", ""));
+    assert!(is_denied(&app, Method::PUT, "/media", ""));
+    assert!(!is_denied(&app, Method::PUT, "/media/app/key", ""));
+    assert!(!is_denied(&app, Method::GET, "/media/app/key", ""));
+    assert!(is_denied(&app, Method::GET, "/media/other/key", ""));
+    assert!(is_denied(&app, Method::GET, "/elsewhere/app/key", ""));
+    assert!(!is_denied(&app, Method::GET, "/media", "list-type=2&prefix=app%2F"));
+    assert!(is_denied(&app, Method::GET, "/media", "list-type=2"));
+    assert!(!is_denied(&audit, Method::GET, "/media/other/key", ""));
+    assert!(is_denied(&audit, Method::PUT, "/media/other/key", ""));
+    assert!(is_denied(&audit, Method::DELETE, "/media/other/key", ""));
+
+    let forged = signer(&app.access_key, ROOT_SECRET);
+    assert_eq!(gateway.says(&forged, Method::GET, "/media/app/key", ""), "SignatureDoesNotMatch");
+    assert_eq!(gateway.says(&signer("VSNOBODY", "x"), Method::GET, "/", ""), "InvalidAccessKeyId");
+
+    user_as_json(&cluster, &["disable", "app"]);
+    let began = Instant::now();
+    cluster.wait("the disabled key to be refused", || {
+        let word = gateway.says(&app, Method::GET, "/media/app/key", "");
+        (word == "InvalidAccessKeyId").then_some(())
+    });
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+    assert!(!is_denied(&audit, Method::GET, "/media/other/key", ""));
 }

@@ -12,7 +12,6 @@ use aws_sdk_s3::operation::list_object_versions::builders::ListObjectVersionsFlu
 use aws_sdk_s3::operation::list_objects::builders::ListObjectsFluentBuilder;
 use aws_sdk_s3::operation::list_objects_v2::builders::ListObjectsV2FluentBuilder;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
-use compat_tests::raw::Request;
 use compat_tests::sdk;
 use compat_tests::sign::encode_path;
 
@@ -34,13 +33,6 @@ impl Bucket {
         let bucket = Bucket { client: sdk::client(), name: fresh_name() };
         bucket.client.create_bucket().bucket(&bucket.name).send().await.unwrap();
         bucket
-    }
-
-    /// For tests without the SDK.
-    pub(crate) fn fresh_raw() -> String {
-        let name = fresh_name();
-        Request::new("PUT", format!("/{name}")).signed().send().expect(200);
-        name
     }
 
     pub(crate) fn put(&self, key: &str, body: impl Into<Vec<u8>>) -> PutObjectFluentBuilder {

@@ -5,8 +5,25 @@
 
 mod bucket;
 
+mod attributes;
+mod auth_raw;
 mod buckets;
+mod checksums;
+mod chunked_raw;
 mod conditions;
+mod copy;
+mod delete_objects;
+mod errors;
+mod keys_raw;
+mod listing_v1;
+mod listing_v2;
+mod malformed_raw;
 mod metadata;
+mod multipart;
+mod multipart_copy;
 mod objects;
+mod presign;
+mod properties;
 mod ranges;
+mod tagging;
+mod versions;

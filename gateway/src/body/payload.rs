@@ -86,6 +86,16 @@ impl Payload {
         })
     }
 
+    /// The same of a request whose checksums are not those of its body, but those of the object that an
+    /// upload becomes.
+    pub fn of_completion(body: Body, auth: BodyAuth, headers: &HeaderMap) -> S3Result<Payload> {
+        let mut headers = headers.clone();
+        for algorithm in Algorithm::ALL {
+            headers.remove(algorithm.header());
+        }
+        Payload::new(body, auth, &headers)
+    }
+
     /// How many bytes there will be, if the client has said so.
     pub fn declared_length(&self) -> Option<u64> {
         self.declared.length

@@ -148,7 +148,10 @@ impl<L: Link> Gateway<L> {
         };
         let (caller, body_auth) = self.authenticator.authenticate(&signed, SystemTime::now()).await?;
         authorise(operation, &caller, head)?;
-        let payload = Payload::new(body, body_auth, &head.headers)?;
+        let payload = match operation {
+            Operation::CompleteMultipartUpload => Payload::of_completion(body, body_auth, &head.headers)?,
+            _ => Payload::new(body, body_auth, &head.headers)?,
+        };
         s3::perform(&Call { gateway: self, head, caller: &caller }, operation, payload).await
     }
 

@@ -17,7 +17,7 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>) -> S3Result<Response> {
     }
     let UploadRef { bucket, key, upload } = UploadRef::of(call.head, bucket::reference(call).await?)?;
     let operation = Operation::AbortUpload { bucket, key, upload };
-    let (_, reply) = call.gateway.cluster.submit(&operation).await?;
+    let (_, reply) = call.cluster().submit(&operation).await?;
     reply.map_err(|error| bucket::refused(call, error))?;
     Ok(response::empty(StatusCode::NO_CONTENT))
 }

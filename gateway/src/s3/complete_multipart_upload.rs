@@ -42,7 +42,7 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, payload: Payload) -> S3R
     let listed = parse(&payload.collect(DOCUMENT_BYTES_MAX).await?)?;
     let upload = UploadRef::of(head, bucket::reference(call).await?)?;
     let parts = named(&upload, &listed)?;
-    let cluster = &call.gateway.cluster;
+    let cluster = call.cluster();
     let checksums = checksums(cluster, &upload, &listed, &claim).await?;
     let etag = etag_of(&parts);
     let UploadRef { bucket, key, upload } = upload;

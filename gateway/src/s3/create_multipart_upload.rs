@@ -24,7 +24,7 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>) -> S3Result<Response> {
         bucket: bucket::reference(call).await?,
         key: Bytes::from(head.key().to_owned()),
     };
-    let (_, reply) = call.gateway.cluster.submit(&operation).await?;
+    let (_, reply) = call.cluster().submit(&operation).await?;
     let Success::UploadCreated { upload, .. } = reply.map_err(|error| bucket::refused(call, error))? else {
         return Err(ClusterError::Invalid("the answer is not an upload".into()).into());
     };

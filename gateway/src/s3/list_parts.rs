@@ -35,8 +35,8 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>) -> S3Result<Response> {
     let bucket = bucket::find(call).await?;
     let owner = Owner::of_bucket(&bucket, call.caller);
     let upload = UploadRef::of(call.head, BucketRef::exact(bucket.name, bucket.id))?;
-    let (upload, parts, truncated) =
-        upload.page(&call.gateway.cluster, request.marker, request.parts_max).await??;
+    let page = upload.page(call.cluster(), request.marker, request.parts_max).await?;
+    let (upload, parts, truncated) = page?;
     let page = Page { upload: &upload, parts: &parts, truncated };
     Ok(response::xml(page.document(call.head, &owner, &request)))
 }

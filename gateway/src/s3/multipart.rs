@@ -5,10 +5,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use protocol::catalog::{self, Answer, BucketRef, PART_NUMBER_MAX, Part, Query, Upload, UploadId};
 
-use super::{S3Error, S3Result, upload_id};
+use super::{S3Error, S3Result, bucket, upload_id};
 use crate::body::{Algorithm, Checksum, ChecksumKind, ChecksumType};
 use crate::cluster::{Cluster, ClusterError, Link};
-use crate::http::Head;
+use crate::http::{Call, Head};
 use crate::s3::ErrorCode;
 use crate::s3::xml::Document;
 
@@ -31,8 +31,9 @@ impl UploadRef {
     }
 
     /// What was declared when the upload was begun.
-    pub(crate) async fn find<L: Link>(&self, cluster: &Cluster<L>) -> S3Result<Upload> {
-        let (upload, _, _) = self.page(cluster, 0, 0).await??;
+    pub(crate) async fn find<L: Link>(&self, call: &Call<'_, L>) -> S3Result<Upload> {
+        let page = self.page(call.cluster(), 0, 0).await?;
+        let (upload, _, _) = page.map_err(|error| bucket::refused(call, error))?;
         Ok(upload)
     }
 
@@ -114,12 +115,16 @@ pub(crate) fn write_kind(kind: ChecksumKind, headers: &mut HeaderMap) {
     headers.insert(CHECKSUM_TYPE, HeaderValue::from_static(kind.checksum_type.name()));
 }
 
-/// Whether a part with a checksum of this algorithm, or with none, may belong to the upload. A part that
-/// comes without one gets the one that the upload asks for.
-pub(crate) fn check_algorithm(declared: Option<ChecksumKind>, sent: Option<Algorithm>) -> S3Result<()> {
-    match (declared, sent) {
-        (Some(kind), Some(sent)) if kind.algorithm != sent => Err(mixed_checksums(kind.algorithm, sent)),
-        _ => Ok(()),
+/// The algorithm of which a part needs a checksum, so that the object can have its own. `sent`: that of the
+/// checksum that comes with the part. Of an upload whose client declared nothing, any is verified and kept.
+pub(crate) fn algorithm_of_part(
+    declared: Option<ChecksumKind>,
+    sent: Option<Algorithm>,
+) -> S3Result<Algorithm> {
+    let ChecksumKind { algorithm, .. } = declared.unwrap_or(ChecksumKind::DEFAULT);
+    match sent {
+        Some(sent) if declared.is_some() && sent != algorithm => Err(mixed_checksums(algorithm, sent)),
+        _ => Ok(algorithm),
     }
 }
 
@@ -199,12 +204,12 @@ mod tests {
 
     #[test]
     fn parts_of_one_upload_have_one_kind_of_checksum() {
-        let kind = ChecksumKind { algorithm: Algorithm::Sha256, checksum_type: ChecksumType::Composite };
-        assert_eq!(check_algorithm(None, None), Ok(()));
-        assert_eq!(check_algorithm(None, Some(Algorithm::Crc32)), Ok(()));
-        assert_eq!(check_algorithm(Some(kind), None), Ok(()));
-        assert_eq!(check_algorithm(Some(kind), Some(Algorithm::Sha256)), Ok(()));
-        let refused = check_algorithm(Some(kind), Some(Algorithm::Crc32)).unwrap_err();
-        assert_eq!(refused.code, ErrorCode::InvalidRequest);
+        let sha1 = ChecksumKind { algorithm: Algorithm::Sha1, checksum_type: ChecksumType::Composite };
+        assert_eq!(algorithm_of_part(None, None), Ok(Algorithm::Crc64Nvme));
+        assert_eq!(algorithm_of_part(None, Some(Algorithm::Crc32)), Ok(Algorithm::Crc64Nvme));
+        assert_eq!(algorithm_of_part(Some(sha1), None), Ok(Algorithm::Sha1));
+        assert_eq!(algorithm_of_part(Some(sha1), Some(Algorithm::Sha1)), Ok(Algorithm::Sha1));
+        let mismatch = algorithm_of_part(Some(sha1), Some(Algorithm::Crc32)).unwrap_err();
+        assert_eq!(mismatch.code, ErrorCode::InvalidRequest);
     }
 }

@@ -4,10 +4,10 @@ use http::StatusCode;
 use http::header::ETAG;
 use protocol::catalog::{Operation, Success};
 
-use super::multipart::{UploadRef, check_algorithm, checksum_of, part_number};
+use super::multipart::{UploadRef, algorithm_of_part, checksum_of, part_number};
 use super::put_object::{etag, unexpected, write_checksum};
 use super::{S3Result, bucket, unsupported};
-use crate::body::{self, Checksum, ChecksumKind, Digested, Payload};
+use crate::body::{self, Checksum, Digested, Payload};
 use crate::cluster::Link;
 use crate::http::Call;
 use crate::http::response::{self, Response};
@@ -20,10 +20,9 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, mut payload: Payload) ->
 
     // Asked before gigabytes are read in vain, and because the upload says which checksum its parts have.
     // Of one whose client chose nothing, any that comes is verified.
-    let chosen = checksum_of(&upload.find(call.cluster()).await?);
-    check_algorithm(chosen, payload.algorithm())?;
+    let chosen = checksum_of(&upload.find(call).await?);
     payload.want_md5();
-    payload.want(chosen.unwrap_or(ChecksumKind::DEFAULT).algorithm);
+    payload.want(algorithm_of_part(chosen, payload.algorithm())?);
 
     let make = move |digested: &Digested, body| {
         let UploadRef { bucket, key, upload } = upload.clone();

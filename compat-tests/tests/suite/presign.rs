@@ -1,0 +1,154 @@
+//! Requests that carry their signature in the query.
+
+use std::time::Duration;
+
+use aws_sdk_s3::presigning::PresigningConfig;
+use compat_tests::raw::{Request, signer};
+use compat_tests::sign::Signer;
+
+use crate::bucket::{Bucket, bytes};
+
+/// As a browser would send what the SDK has signed.
+fn open(request: &aws_sdk_s3::presigning::PresignedRequest, body: &[u8]) -> compat_tests::raw::Answer {
+    let target = request.uri().splitn(4, '/').nth(3).unwrap();
+    let mut raw = Request::new(request.method(), "/").spelled(format!("/{target}")).body(body);
+    for (name, value) in request.headers().filter(|(name, _)| *name != "host") {
+        raw = raw.header(name, value);
+    }
+    raw.send()
+}
+
+fn hour() -> PresigningConfig {
+    PresigningConfig::expires_in(Duration::from_secs(3600)).unwrap()
+}
+
+#[tokio::test]
+async fn what_the_sdk_presigns_is_answered() {
+    let bucket = Bucket::fresh().await;
+    let key = "dir/ünï cödé+%.txt";
+    let put = bucket.client.put_object().bucket(&bucket.name).key(key).presigned(hour()).await.unwrap();
+    open(&put, b"value").expect(200);
+    assert_eq!(bucket.bytes(key).await, b"value");
+    let get = bucket.get(key).presigned(hour()).await.unwrap();
+    assert_eq!(open(&get, b"").expect(200).body, b"value");
+    let head = bucket.head(key).presigned(hour()).await.unwrap();
+    assert_eq!(open(&head, b"").expect(200).header("content-length"), Some("5"));
+    let delete = bucket.delete(key).presigned(hour()).await.unwrap();
+    open(&delete, b"").expect(204);
+    assert!(!bucket.has(key).await);
+}
+
+#[tokio::test]
+async fn presigned_overrides_of_headers_are_signed_along() {
+    let bucket = Bucket::fresh().await;
+    bucket.put("key", "value").send().await.unwrap();
+    let get = bucket.get("key").response_content_disposition("attachment; filename=\"x y\"");
+    let get = get.presigned(hour()).await.unwrap();
+    let answer = open(&get, b"").expect(200);
+    assert_eq!(answer.header("content-disposition"), Some("attachment; filename=\"x y\""));
+    let other = get.uri().replace("x%20y", "z");
+    let target = other.splitn(4, '/').nth(3).unwrap();
+    let answer = Request::new("GET", "/").spelled(format!("/{target}")).send();
+    answer.refused(403, "SignatureDoesNotMatch");
+}
+
+#[tokio::test]
+async fn a_presigned_put_may_be_large() {
+    let bucket = Bucket::fresh().await;
+    let body = bytes(6 << 20);
+    Request::new("PUT", bucket.path("key")).presigned("600").body(&body).send().expect(200);
+    assert!(bucket.bytes("key").await == body);
+}
+
+#[tokio::test]
+async fn a_presigned_request_is_good_for_its_time_only() {
+    let bucket = Bucket::fresh().await;
+    bucket.put("key", "value").send().await.unwrap();
+    let at = |seconds: i64| {
+        let now = jiff::Timestamp::now();
+        Signer { at: now + jiff::SignedDuration::from_secs(seconds), ..signer() }
+    };
+    let get = |seconds: i64, expires: &str| {
+        Request::new("GET", bucket.path("key")).presigned_by(&at(seconds), expires).send()
+    };
+    get(-50, "600").expect(200);
+    get(-601, "600").refused(403, "AccessDenied");
+    get(-10, "5").refused(403, "AccessDenied");
+    // A client's clock may be a little ahead.
+    get(300, "600").expect(200);
+    assert_eq!(get(3600, "600").status, 403);
+}
+
+#[tokio::test]
+async fn a_time_out_of_bounds_is_refused() {
+    let bucket = Bucket::fresh().await;
+    for expires in ["604801", "-1", "x", ""] {
+        let get = Request::new("GET", bucket.path("key")).presigned(expires).send();
+        get.refused(400, "AuthorizationQueryParametersError");
+    }
+    // A week is the longest.
+    Request::new("GET", bucket.path("key")).presigned("604800").send().refused(404, "NoSuchKey");
+}
+
+#[tokio::test]
+async fn a_presigned_request_is_good_for_itself_only() {
+    let bucket = Bucket::fresh().await;
+    bucket.put_all(&["key", "other"]).await;
+    let get = Request::new("GET", bucket.path("key")).presigned("600");
+    let mut other = get.clone();
+    other.path = bucket.path("other").into_bytes();
+    other.send().refused(403, "SignatureDoesNotMatch");
+    let mut delete = get.clone();
+    delete.method = "DELETE".to_owned();
+    delete.send().refused(403, "SignatureDoesNotMatch");
+    get.clone().query("versionId", "null").send().refused(403, "SignatureDoesNotMatch");
+    get.send().expect(200);
+}
+
+/// A header that was signed must come; the signature covers its value.
+#[tokio::test]
+async fn a_signed_header_must_be_there_and_as_it_was_signed() {
+    let bucket = Bucket::fresh().await;
+    let put = Request::new("PUT", bucket.path("key")).header("content-type", "text/plain").presigned("600");
+    let put = put.body("value");
+    put.clone().replace("content-type", "text/html").send().refused(403, "SignatureDoesNotMatch");
+    assert_eq!(put.clone().without("content-type").send().status, 403);
+    assert!(!bucket.has("key").await);
+    put.send().expect(200);
+}
+
+#[tokio::test]
+async fn a_query_that_lacks_something_is_refused() {
+    let bucket = Bucket::fresh().await;
+    bucket.put("key", "value").send().await.unwrap();
+    let full = Request::new("GET", bucket.path("key")).presigned("600");
+    for name in ["X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature"]
+    {
+        let mut get = full.clone();
+        get.query.retain(|(present, _)| present != name);
+        get.send().refused(400, "AuthorizationQueryParametersError");
+    }
+}
+
+#[tokio::test]
+async fn signed_by_header_and_by_query_is_refused() {
+    let bucket = Bucket::fresh().await;
+    bucket.put("key", "value").send().await.unwrap();
+    let both = Request::new("GET", bucket.path("key")).presigned("600").signed();
+    assert_eq!(both.send().status, 400);
+}
+
+/// Old links must not open anything.
+#[tokio::test]
+async fn older_signatures_are_refused() {
+    let bucket = Bucket::fresh().await;
+    bucket.put("key", "value").send().await.unwrap();
+    let by_query = Request::new("GET", bucket.path("key"))
+        .query("AWSAccessKeyId", signer().access_key)
+        .query("Expires", "4102444800")
+        .query("Signature", "AAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    assert!((400..=403).contains(&by_query.send().status));
+    let by_header = Request::new("GET", bucket.path("key"))
+        .header("authorization", format!("AWS {}:AAAAAAAAAAAAAAAAAAAAAAAAAAA=", signer().access_key));
+    assert!((400..=403).contains(&by_header.send().status));
+}
