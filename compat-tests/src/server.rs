@@ -100,8 +100,8 @@ fn keep(command: &Command, directory: &Path, address: &str) -> Result<(), String
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
         if is_ready(address) {
-            // Held until the process ends.
-            std::mem::forget(keeper.stdin.take());
+            // Its pipe is held until this process ends, and it outlives it for a moment.
+            std::mem::forget(keeper);
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(20));

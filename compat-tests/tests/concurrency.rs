@@ -1,6 +1,8 @@
 //! Many clients, several gateways, few keys, and replicas that die: every answer must be one that a
 //! single copy of each object could have given.
 
+#![expect(clippy::unwrap_used, reason = "all of this is tests, also what is not marked as one")]
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

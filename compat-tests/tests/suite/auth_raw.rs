@@ -124,7 +124,7 @@ fn an_authorization_that_is_none_is_refused() {
         "AWS4-HMAC-SHA256 Credential=x, SignedHeaders=host, Signature=x".to_owned(),
         format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host"),
         format!("AWS4-HMAC-SHA256 Credential={credential}, Signature=00"),
-        format!("AWS4-HMAC-SHA256 SignedHeaders=host, Signature=00"),
+        "AWS4-HMAC-SHA256 SignedHeaders=host, Signature=00".to_owned(),
         format!("AWS4-ECDSA-P256-SHA256 Credential={credential}, SignedHeaders=host, Signature=00"),
     ] {
         let request = list()

@@ -3,6 +3,8 @@
 //! `S3_ENDPOINT=http://host:port`, `S3_ACCESS_KEY` and `S3_SECRET_KEY` name any server. Without them the
 //! tests start `viewstone dev`.
 
+#![expect(clippy::unwrap_used, reason = "all of this is tests, also what is not marked as one")]
+
 mod bucket;
 
 mod attributes;
