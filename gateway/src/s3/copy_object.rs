@@ -109,7 +109,7 @@ fn replaces(head: &Head, directive: &'static str) -> S3Result<bool> {
 }
 
 /// The conditions are judged here, too: a client learns of them before anything is read.
-async fn find_source<L: Link>(call: &Call<'_, L>, source: &CopySource) -> S3Result<Object> {
+pub(super) async fn find_source<L: Link>(call: &Call<'_, L>, source: &CopySource) -> S3Result<Object> {
     let (bucket, key) = (source.bucket.clone(), Bytes::from(source.key.clone()));
     let (_, answer) = call.cluster().read(&Query::GetObject { bucket, key, pieces: None }).await?;
     let Answer::Object { object, .. } = answer.map_err(|error| of_source(source, error))? else {
@@ -123,7 +123,7 @@ async fn find_source<L: Link>(call: &Call<'_, L>, source: &CopySource) -> S3Resu
 }
 
 /// What the catalog refused of the source, with its name.
-fn of_source(source: &CopySource, error: catalog::Error) -> S3Error {
+pub(super) fn of_source(source: &CopySource, error: catalog::Error) -> S3Error {
     let error = S3Error::from(error);
     match error.code {
         ErrorCode::NoSuchKey => error.detail("Key", &source.key),

@@ -49,6 +49,7 @@ mod token;
 mod unsupported;
 pub(crate) mod upload_id;
 mod upload_part;
+mod upload_part_copy;
 mod version;
 pub(crate) mod xml;
 
@@ -95,6 +96,7 @@ pub(crate) async fn perform<L: Link>(
         Operation::AbsentObjectConfiguration(code) => absent_object_configuration::handle(call, code).await,
         Operation::CreateMultipartUpload => create_multipart_upload::handle(call).await,
         Operation::UploadPart => upload_part::handle(call, payload).await,
+        Operation::UploadPartCopy => upload_part_copy::handle(call).await,
         Operation::CompleteMultipartUpload => complete_multipart_upload::handle(call, payload).await,
         Operation::AbortMultipartUpload => abort_multipart_upload::handle(call).await,
         Operation::ListParts => list_parts::handle(call).await,
