@@ -24,6 +24,7 @@ fn figures() -> Figures {
         durable: 999,
         commit: 998,
         applied: 998,
+        caught_up: true,
         checkpoint: 768,
         incarnation: 0,
         boot_count: 2,

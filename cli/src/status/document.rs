@@ -88,6 +88,8 @@ pub(crate) struct CoreStatus {
     pub(crate) durable: u64,
     pub(crate) commit: u64,
     pub(crate) applied: u64,
+    /// Whether all that had been committed when it began is applied.
+    pub(crate) caught_up: bool,
     pub(crate) checkpoint: u64,
     pub(crate) incarnation: u64,
     pub(crate) boot_count: u64,
@@ -181,6 +183,7 @@ impl CoreStatus {
             durable: core.durable.get(),
             commit: core.commit.get(),
             applied: core.applied.get(),
+            caught_up: core.caught_up,
             checkpoint: core.checkpoint.get(),
             incarnation: core.incarnation.get(),
             boot_count: core.boot_count,

@@ -23,6 +23,7 @@ fn replica(number: u8, replicas: u8) -> ReplicaStatus {
             durable: 1_000,
             commit: 999,
             applied: 999,
+            caught_up: true,
             checkpoint: 768,
             incarnation: 0,
             boot_count: 2,

@@ -22,6 +22,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         self.candidate = None;
         self.asked_view = None;
         self.repair.forget();
+        self.forget_heard_head();
         self.event(Event::ViewStartedAsBackup);
     }
 
@@ -165,6 +166,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
                 self.candidate = None;
             }
             self.fruitless_views = 0;
+            self.heard_head(head.0);
         }
         self.commit = self.commit.max(commit);
         if head.0 > self.log.head_op() {

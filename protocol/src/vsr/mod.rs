@@ -75,6 +75,7 @@ pub struct Replica<M, T> {
     announced: Op,
     /// Whether the end of the own log is known.
     head_certain: bool,
+    catch_up: CatchUp,
 
     status: Status,
     peers: Peers,
@@ -93,6 +94,16 @@ pub struct Replica<M, T> {
     reading: BTreeMap<(Op, Checksum), Vec<Reader>>,
     /// State roots that this replica and others reached, by op.
     roots: BTreeMap<Op, Vec<(ReplicaId, Checkpoint)>>,
+}
+
+/// How a replica finds out what had been committed before it began: its own disk may know much less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CatchUp {
+    /// No primary has told.
+    Unknown,
+    /// All of it is at or below this op: the head of the primary's log when it was first heard.
+    Behind(Op),
+    Done,
 }
 
 /// Who waits for an entry from the WAL.
@@ -290,6 +301,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         self.settle_rejoin();
         self.settle_commit();
         self.settle_apply();
+        self.settle_catch_up();
         self.settle_checkpoint();
         self.settle_primary();
         self.settle_acknowledgement();
@@ -451,6 +463,12 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
 
     pub fn applied(&self) -> Op {
         self.state.applied().op
+    }
+
+    /// Whether everything that had been committed when this replica began, or began to fetch its tables
+    /// anew, is applied here, and this start is on its disk.
+    pub fn has_caught_up(&self) -> bool {
+        self.catch_up == CatchUp::Done && self.durable.boot_count == self.wanted.boot_count
     }
 
     pub fn checkpoint(&self) -> &Checkpoint {

@@ -266,6 +266,7 @@ impl<D: Disk> CoreThread<D> {
             durable: core.durable_through(),
             commit: core.commit(),
             applied: core.applied(),
+            caught_up: core.has_caught_up(),
             checkpoint: core.checkpoint().op(),
             incarnation: superblock.incarnation,
             boot_count: superblock.boot_count,

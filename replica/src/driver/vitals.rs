@@ -76,6 +76,8 @@ pub struct CoreVitals {
     pub durable: Op,
     pub commit: Op,
     pub applied: Op,
+    /// Whether all that had been committed when this replica began is applied.
+    pub caught_up: bool,
     pub checkpoint: Op,
     pub incarnation: Incarnation,
     pub boot_count: u64,
@@ -88,10 +90,11 @@ pub struct CoreVitals {
 }
 
 impl CoreVitals {
-    /// Whether this replica takes part and has applied what is known to be committed, or nearly so.
+    /// Whether this replica takes part and has applied what is known to be committed, or nearly so. A
+    /// backup that has just begun knows of nothing that its own disk does not name: that is not enough.
     pub fn is_ready(&self) -> bool {
         const LAG_OPS_MAX: u64 = 64;
-        self.status == StatusName::Normal && self.commit.since(self.applied) <= LAG_OPS_MAX
+        self.status == StatusName::Normal && self.caught_up && self.commit.since(self.applied) <= LAG_OPS_MAX
     }
 }
 

@@ -108,7 +108,13 @@ impl Plane {
         let client = ClientId::new(wide());
         let (store, report) = ChunkStore::open(disk, config.cluster, config.replica, options)?;
         let layout = Layout::first(config.quorums);
-        let standing = Standing { incarnation: Incarnation::ZERO, ready: false, primary: false, layout };
+        let standing = Standing {
+            incarnation: Incarnation::ZERO,
+            ready: false,
+            caught_up: false,
+            primary: false,
+            layout,
+        };
         let mut upkeep = Upkeep::new(config.replica, standing, None, UPKEEP, random.word(), now);
         for chunk in report.suspects {
             upkeep.on_damage(now, chunk);
@@ -201,6 +207,7 @@ impl Plane {
             incarnation: superblock.incarnation,
             ready: superblock.amnesiac.is_none()
                 && !matches!(status, StatusName::Rejoining | StatusName::Syncing),
+            caught_up: core.has_caught_up(),
             primary: core.is_primary(),
             layout: self.layout,
         };
