@@ -1,5 +1,6 @@
 //! The core of a running replica and its data plane: opening them, feeding them, ending them.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use protocol::data::placement::Layout;
 use protocol::message::Message;
 use protocol::types::{ClientId, Peer};
 use replica::data::DataPlane;
-use replica::driver::{self, Driver, DriverHandle, Ended, OpenOptions, OpenReplica, Outbox};
+use replica::driver::{self, Driver, DriverHandle, Ended, OpenOptions, OpenReplica, Outbox, StartError};
 use replica::storage::disk::RealDisk;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -51,6 +52,9 @@ pub(super) async fn keep_running(
                 );
                 // Asked to stop in between, it ends where it opens the disk again.
                 let _ = time::timeout(wait, asked(&mut stop)).await;
+            }
+            Ended::DiskFull(what) => {
+                return Err(disk_is_full(shared, &format!("{what} could not be written")));
             }
             Ended::Failed(what) => return Err(Failure::new(what)),
         }
@@ -150,7 +154,21 @@ async fn open(shared: &Shared, disk: &RealDisk, config: &Config) -> Result<OpenR
         let seed = u64::from_le_bytes(random());
         driver::open(&disk, &config, catalog, OpenOptions::standard(), seed)
     });
-    opened.await.map_err(Failure::new)?.map_err(Failure::new)
+    opened.await.map_err(Failure::new)?.map_err(|error| match &error {
+        StartError::Disk(cause) if cause.kind() == ErrorKind::StorageFull => {
+            disk_is_full(shared, "the replica cannot be opened")
+        }
+        _ => Failure::new(error),
+    })
+}
+
+/// For whoever finds it at night: what happened, where, and what helps.
+fn disk_is_full(shared: &Shared, consequence: &str) -> Failure {
+    let dir = shared.seat.dir.display();
+    Failure::new(format!(
+        "the disk of {dir} is full: {consequence}. Nothing is lost. Make room on that file system or make it \
+         larger, start this replica again, then delete what is not needed"
+    ))
 }
 
 /// Where the core's messages go: to the network, or to clients that live in this process.

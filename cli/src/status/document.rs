@@ -1,5 +1,6 @@
 //! What a replica says of itself: the same document over the cluster's transport and at `/status`.
 
+use protocol::types::Room;
 use protocol::vsr::StatusName;
 use replica::data::DataVitals;
 use replica::driver::CoreVitals;
@@ -96,6 +97,8 @@ pub(crate) struct CoreStatus {
     pub(crate) sessions: u64,
     pub(crate) rows_in_memory: u64,
     pub(crate) wal_bytes: u64,
+    /// Whether its disk has no room for anything that grows.
+    pub(crate) refuses_growth: bool,
     pub(crate) peers: Vec<PeerStatus>,
 }
 
@@ -189,6 +192,7 @@ impl CoreStatus {
             boot_count: core.boot_count,
             sessions: core.sessions as u64,
             rows_in_memory: core.rows_in_memory as u64,
+            refuses_growth: core.room > Room::Pressed,
             wal_bytes,
             peers: core.peers.iter().map(peer).collect(),
         }

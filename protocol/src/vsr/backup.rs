@@ -135,7 +135,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         commit: Op,
         name: Checksum,
         head: (Op, Checksum),
-        sequence: u64,
+        (sequence, room): (u64, Room),
     ) {
         let votes = !matches!(self.status, Status::Syncing(_) | Status::Rejoining(_));
         if view < self.view() && votes {
@@ -152,6 +152,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         {
             return self.diverged(format!("op {commit} was committed with another name"));
         }
+        self.forget_refused_for_room(room);
         let suspect_at = self.after(self.config.timeouts.suspicion_ms);
         let starvation_ms = self.config.timeouts.starvation_ms;
         let Status::Backup(backup) = &mut self.status else { return };
@@ -173,7 +174,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             self.repair.catch_up(head.0, head.1);
         }
         if self.durable.view == self.wanted.view {
-            let body = Body::CommitOk { sequence, clock: self.clock };
+            let body = Body::CommitOk { sequence, clock: self.clock, room: self.room };
             self.send(from, body);
         }
     }

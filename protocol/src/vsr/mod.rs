@@ -14,6 +14,7 @@ mod reads;
 mod recovery;
 mod rejoin;
 mod repair;
+mod room;
 pub mod select_log;
 mod status;
 mod sync;
@@ -36,9 +37,10 @@ use crate::machine::Machine;
 use crate::message::{Body, Message};
 use crate::state::State;
 use crate::superblock::Superblock;
-use crate::tables::{Checkpoint, ReplicaTables};
+use crate::tables::{Checkpoint, FaultCause, ReplicaTables, TableFault};
 use crate::types::{
-    Checksum, ClientId, Incarnation, Nonce, Op, Peer, RELEASE, REPLICAS_MAX, ReplicaId, Tick, Timestamp, View,
+    Checksum, ClientId, Incarnation, Nonce, Op, Peer, RELEASE, REPLICAS_MAX, ReplicaId, Room, Tick,
+    Timestamp, View,
 };
 use log::Log;
 use peers::Peers;
@@ -73,6 +75,8 @@ pub struct Replica<M, T> {
     frozen_at: Op,
     /// The newest durable checkpoint that the peers were told of.
     announced: Op,
+    /// What the own disk has room for.
+    room: Room,
     /// Whether the end of the own log is known.
     head_certain: bool,
     catch_up: CatchUp,
@@ -136,9 +140,19 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
 
     /// The driver could not read the tables: for a question that it asked itself. Nothing else may ever
     /// read that row on a backup, so the core would not come upon the damage by itself.
-    pub fn tables_cannot_be_read(&mut self, reason: String, out: &mut Vec<Effect>) {
+    pub fn tables_cannot_be_read(&mut self, fault: &TableFault, out: &mut Vec<Effect>) {
         if !self.halted {
-            self.lose_tables(reason);
+            self.lose_tables(fault);
+            self.settle();
+        }
+        self.hand_over(out);
+    }
+
+    /// What this replica's disk has room for, whenever that is looked at: often, since the log grows
+    /// in between.
+    pub fn on_room(&mut self, room: Room, out: &mut Vec<Effect>) {
+        if !self.halted && self.room != room {
+            self.room = room;
             self.settle();
         }
         self.hand_over(out);
@@ -241,10 +255,12 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             (Peer::Replica(from), body) => match body {
                 Body::Prepare { entry, commit } => self.on_prepare(from, view, entry, commit),
                 Body::PrepareOk { op, name } => self.on_prepare_ok(from, view, op, name),
-                Body::Commit { commit, name, head, head_name, sequence } => {
-                    self.on_commit(from, view, commit, name, (head, head_name), sequence);
+                Body::Commit { commit, name, head, head_name, sequence, room } => {
+                    self.on_commit(from, view, commit, name, (head, head_name), (sequence, room));
                 }
-                Body::CommitOk { sequence, clock } => self.on_commit_ok(from, view, sequence, clock),
+                Body::CommitOk { sequence, clock, room } => {
+                    self.on_commit_ok(from, view, sequence, clock, room);
+                }
                 Body::StartViewChange { candidate } => self.on_start_view_change(from, view, candidate),
                 Body::DoViewChange(vote) => self.on_do_view_change(from, message.incarnation, vote),
                 Body::StartView(start) => self.on_start_view(from, view, start),
@@ -484,6 +500,11 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         self.log.durable_through()
     }
 
+    /// What the own disk has room for, as it was last told.
+    pub fn room(&self) -> Room {
+        self.room
+    }
+
     /// Headers and WAL index entries in memory: bounded by the WAL's capacity.
     pub fn entries_known(&self) -> usize {
         self.log.entries_known()
@@ -501,6 +522,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             incarnation: facts.incarnation,
             checkpoint: facts.checkpoint,
             acknowledged,
+            room: facts.room,
         }
     }
 

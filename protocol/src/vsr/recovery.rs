@@ -53,6 +53,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             announced: superblock_checkpoint,
             state,
             status: Status::Recovering(Recovering { escalate_at: Tick::ZERO }),
+            room: Room::Ample,
             head_certain: scan.certain,
             catch_up: CatchUp::Unknown,
             peers: Peers::default(),

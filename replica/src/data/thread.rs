@@ -190,6 +190,8 @@ impl DataThread {
             }
             Input::PeerAnswer { from, call, answer: None } => self.upkeep.on_call_failed(now, from, call),
             Input::Space { available, reserve } => {
+                // What the log and the tables need is not for chunks, however little is reserved.
+                let reserve = reserve.max(self.driver.vitals().space_needed.get());
                 self.holder.set_space(available, reserve);
                 self.upkeep.set_space(now, available, reserve);
             }

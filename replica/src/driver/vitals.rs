@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use protocol::types::{Incarnation, Op, ReplicaId, View};
+use protocol::types::{Incarnation, Op, ReplicaId, Room, View};
 use protocol::vsr::{Event, PeerStanding, StatusName};
 
 /// A number that one thread sets and others read.
@@ -85,6 +85,8 @@ pub struct CoreVitals {
     pub sessions: usize,
     pub rows_in_memory: usize,
     pub amnesiac: bool,
+    /// What the disk has room for.
+    pub room: Room,
     pub peers: Vec<(ReplicaId, PeerStanding)>,
     pub events: BTreeMap<Event, u64>,
 }
@@ -103,6 +105,10 @@ pub struct Vitals {
     core: Mutex<Option<CoreVitals>>,
     pub wal_sync: Durations,
     pub wal_bytes: Gauge,
+    /// What the log can take without another segment.
+    pub wal_left_bytes: Gauge,
+    /// So much free space is not for chunks: the log and the tables need it.
+    pub space_needed: Gauge,
     pub messages_in: Gauge,
     pub messages_refused: Gauge,
     pub inbox_depth: Gauge,
