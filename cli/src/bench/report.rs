@@ -88,9 +88,9 @@ impl Line {
         self
     }
 
-    /// For each request, also if there are bytes to count it by.
-    pub(super) fn with_cpu_each(mut self) -> Line {
-        self.cpu_micros_each = self.count.map(|count| micros(self.cpu) / real(count as u64).max(1.0));
+    /// Only the rate: of small bodies, what each costs says more than what a GiB of them does.
+    pub(super) fn with_small_bytes(mut self, bytes: u64) -> Line {
+        self.mib_per_second = self.seconds.map(|seconds| real(bytes) / MIB / seconds);
         self
     }
 

@@ -121,7 +121,7 @@ impl Client {
                     tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
                     attempt += 1;
                 }
-                Err(why) => return Err(Failure::new(format!("{method} {path}?{query}: {why}"))),
+                Err(why) => return Err(Failure::new(format!("{method} {}: {why}", target(path, query)))),
             }
         }
     }
@@ -191,13 +191,16 @@ impl Client {
         signer.sign(what, &mut headers, payload, SystemTime::now()).map_err(|error| unsound(&error))?;
         headers.insert(HOST, HeaderValue::from_str(host).map_err(|error| unsound(&error))?);
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.bytes.len()));
-        let target = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
         let mut request = Request::new(Full::new(body.bytes.clone()));
         *request.method_mut() = method.clone();
-        *request.uri_mut() = target.parse().map_err(|error| unsound(&error))?;
+        *request.uri_mut() = target(path, query).parse().map_err(|error| unsound(&error))?;
         *request.headers_mut() = headers;
         Ok(request)
     }
+}
+
+fn target(path: &str, query: &str) -> String {
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 /// What the server says of it.

@@ -22,6 +22,9 @@ use super::loads::noise;
 use super::report::{Line, Report};
 use crate::commands::Failure;
 
+/// Objects of this size are judged by what a GiB of them costs, smaller ones by what one of them does.
+const LARGE_BYTES: usize = 1 << 20;
+
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Load {
@@ -167,8 +170,13 @@ fn tell(plan: &Plan, workers: &mut [Worker], elapsed: Duration, cpu: Duration) -
         let whole = durations.len() == times.len();
         let bodies = chosen.filter(|(kind, _)| matches!(kind, Kind::Put | Kind::Get)).count() as u64;
         let line = Line::load(name, &durations, elapsed, cpu);
-        let line = if bodies > 0 { line.with_bytes(bodies * plan.size as u64) } else { line };
-        if whole && knows_cpu { line.with_cpu_each() } else { line.without_cpu() }
+        let bytes = bodies * plan.size as u64;
+        let line = match bytes {
+            0 => line,
+            _ if plan.size < LARGE_BYTES => line.with_small_bytes(bytes),
+            _ => line.with_bytes(bytes),
+        };
+        if whole && knows_cpu { line } else { line.without_cpu() }
     };
     let is_there = |kind: &Kind| times.iter().any(|(there, _)| there == kind);
     let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(is_there).collect();
