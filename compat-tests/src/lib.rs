@@ -2,6 +2,8 @@
 //! byte by byte for what the SDK refuses to send. Nothing of the project is used but the program itself.
 
 pub mod checksums;
+pub mod cluster;
+pub mod history;
 pub mod raw;
 pub mod sdk;
 pub mod server;

@@ -114,16 +114,18 @@ fn keep(command: &Command, directory: &Path, address: &str) -> Result<(), String
 
 /// Whether a gateway is of use.
 pub fn is_ready(address: &str) -> bool {
-    let answer = TcpStream::connect(address).and_then(|mut stream| {
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(
-            format!("GET /-/ready HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes(),
-        )?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        Ok(answer)
-    });
-    answer.is_ok_and(|answer| answer.starts_with(b"HTTP/1.1 200 "))
+    ask(address, "/-/ready").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
+}
+
+/// The whole answer to a plain GET.
+pub(crate) fn ask(address: &str, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// A directory for a cluster. `name` tells it from those of other tests.

@@ -91,7 +91,7 @@ impl Signer {
         for (name, value) in sorted(parts.headers) {
             canonical.extend_from_slice(name.as_bytes());
             canonical.push(b':');
-            canonical.extend_from_slice(value.trim_ascii());
+            canonical.extend(with_single_spaces(value.trim_ascii()));
             canonical.push(b'\n');
         }
         canonical
@@ -122,6 +122,16 @@ impl Signer {
 
 pub fn signed_headers(headers: &[(String, Vec<u8>)]) -> String {
     sorted(headers).iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(";")
+}
+
+/// Several spaces in a row are signed as one.
+fn with_single_spaces(value: &[u8]) -> impl Iterator<Item = u8> {
+    let mut previous = 0;
+    value.iter().copied().filter(move |&byte| {
+        let again = byte == b' ' && previous == b' ';
+        previous = byte;
+        !again
+    })
 }
 
 fn sorted(headers: &[(String, Vec<u8>)]) -> Vec<&(String, Vec<u8>)> {

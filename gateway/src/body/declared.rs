@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName};
 
 use super::checksum::{Algorithm, Checksum};
@@ -17,8 +17,6 @@ const CHECKSUM_PREFIX: &str = "x-amz-checksum-";
 
 /// These begin like the header of a checksum and hold none.
 const NO_CHECKSUMS: [&str; 3] = ["x-amz-checksum-algorithm", "x-amz-checksum-mode", "x-amz-checksum-type"];
-
-const AWS_CHUNKED: &[u8] = b"aws-chunked";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Declared {
@@ -40,9 +38,12 @@ impl Declared {
             content_length.is_some() || decoded_length.is_some() || headers.contains_key(TRANSFER_ENCODING);
         let (length, may_have_trailers) = match auth {
             BodyAuth::Chunked { trailer, .. } => (decoded_length, *trailer),
-            _ if is_aws_chunked(headers) => {
+            // Some clients leave `aws-chunked` in the encoding of a body that is not framed. One that is framed
+            // tells its length without the framing.
+            _ if decoded_length.is_some() && decoded_length != content_length => {
                 return Err(S3Error::invalid_request(
-                    "The body is said to be aws-chunked, but x-amz-content-sha256 does not say so.",
+                    "x-amz-decoded-content-length is there, but x-amz-content-sha256 does not say that the body \
+                     is aws-chunked.",
                 ));
             }
             _ => (content_length, false),
@@ -66,14 +67,6 @@ impl Declared {
     pub(super) fn algorithm(&self) -> Option<Algorithm> {
         self.trailer.or(self.checksum.as_ref().map(|checksum| checksum.algorithm))
     }
-}
-
-fn is_aws_chunked(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(CONTENT_ENCODING)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|token| token.trim_ascii().eq_ignore_ascii_case(AWS_CHUNKED))
 }
 
 fn number(headers: &HeaderMap, name: &HeaderName) -> S3Result<Option<u64>> {
@@ -185,7 +178,6 @@ mod tests {
     fn lengths_are_those_of_the_bytes_without_framing() {
         let both = headers(&[("content-length", "100"), ("x-amz-decoded-content-length", "60")]);
         assert_eq!(Declared::parse(&both, &CHUNKED).unwrap().length, Some(60));
-        assert_eq!(Declared::parse(&both, &BodyAuth::Unsigned).unwrap().length, Some(100));
         let chunked = headers(&[("transfer-encoding", "chunked")]);
         let declared = Declared::parse(&chunked, &CHUNKED).unwrap();
         assert_eq!((declared.length, declared.has_body), (None, true));
@@ -247,7 +239,9 @@ mod tests {
             assert_eq!(code, ErrorCode::InvalidRequest);
         }
         // The framing would be stored as if it were the client's bytes.
-        let code = refused(&[("content-encoding", "gzip, aws-chunked")], &BodyAuth::Unsigned);
-        assert_eq!(code, ErrorCode::InvalidRequest);
+        let framed = [("content-length", "100"), ("x-amz-decoded-content-length", "60")];
+        assert_eq!(refused(&framed, &BodyAuth::Unsigned), ErrorCode::InvalidRequest);
+        let unframed = headers(&[("content-encoding", "gzip, aws-chunked"), ("content-length", "100")]);
+        assert_eq!(Declared::parse(&unframed, &BodyAuth::Unsigned).unwrap().length, Some(100));
     }
 }

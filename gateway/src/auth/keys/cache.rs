@@ -119,7 +119,7 @@ impl<S: KeySource> Cache<S> {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer in time".into(),
         };
-        tracing::warn!(access_key = id, why, "an access key could not be looked up");
+        tracing::debug!(access_key = id, why, "an access key could not be looked up");
         known.failed = Some(Instant::now());
     }
 }

@@ -104,14 +104,10 @@ impl Document {
     }
 }
 
-/// Milliseconds, as S3 writes them.
-pub(crate) fn iso_8601(moment: Timestamp) -> String {
-    Iso8601(moment).to_string()
-}
-
 /// The last moment that four digits of a year can say, in milliseconds.
 const MILLIS_MAX: u64 = 253_402_300_799_999;
 
+/// Milliseconds, as S3 writes them.
 struct Iso8601(Timestamp);
 
 /// By hand, because a listing has a thousand of them, and a calendar with leap seconds, zones and
@@ -216,6 +212,10 @@ mod tests {
         let expected =
             "<Key>&lt;/Key&gt;&lt;a b=&quot;&amp;&quot;&gt;&#x1;&#xa;&#xffff;ä\u{fffd}</Key></Error>";
         assert!(text.ends_with(expected), "{text}");
+    }
+
+    fn iso_8601(moment: Timestamp) -> String {
+        Iso8601(moment).to_string()
     }
 
     #[test]
