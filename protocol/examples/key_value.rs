@@ -31,6 +31,10 @@ impl Machine for KeyValue {
         if operation.contains(&b'=') { Ok(()) } else { Err(Invalid("expected key=value")) }
     }
 
+    fn grows(&self, _: &Bytes) -> bool {
+        true
+    }
+
     fn apply<T: Tables>(
         &self,
         tables: &mut T,

@@ -31,6 +31,11 @@ pub trait Machine {
     /// of a secret can check is checked here and nowhere else.
     fn validate(&self, session: SessionId, operation: &Bytes) -> Result<(), Invalid>;
 
+    /// Whether the operation makes the state larger: when disks are full, it is refused before it gets
+    /// a place in the log. What frees space, and what other such operations need to come to an end,
+    /// does not grow. Called for operations that were found valid.
+    fn grows(&self, operation: &Bytes) -> bool;
+
     /// The reply is small (`Limits::reply_bytes_max`): it is kept for retries.
     fn apply<T: Tables>(
         &self,

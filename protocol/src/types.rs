@@ -5,6 +5,20 @@ use std::fmt;
 /// The most replicas a cluster may have.
 pub const REPLICAS_MAX: usize = 7;
 
+/// What a replica's disk has room for. The worst comes last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Room {
+    #[default]
+    Ample,
+    /// Perhaps: what grows waits until the tables have been written, for only then is it known how much
+    /// they take.
+    Pressed,
+    /// For what frees space and for what keeps the cluster in order; for nothing that grows.
+    Scarce,
+    /// For what the log holds already. Whatever else comes waits until the tables have been written.
+    Spent,
+}
+
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident, $inner:ty, $letter:literal) => {
         $(#[$doc])*

@@ -508,6 +508,7 @@ impl Clients {
         let Some(call) = one.calls.remove(&ticket) else { return };
         coverage.mark(match reason {
             Failure::Unknown => "outcome unknown",
+            Failure::Full => "outcome: full",
             Failure::Definite => "outcome: no effect",
             Failure::Invalid(_) => "outcome: invalid",
         });

@@ -410,11 +410,13 @@ fn slow_disk(world: &mut World, machine: usize) {
     world.nemesis.later(world.now, 500_000, 6_000_000, Lift::Slowness(machine));
 }
 
-/// The disk has room for a little more, and gets its space back after a while.
+/// The disk has room for a little more, and gets its space back after a while. Mostly that is seen early
+/// enough to refuse what grows; sometimes it is less than what was accepted already.
 fn fill_disk(world: &mut World, machine: usize) {
     deed(world, Some(machine), "full disk");
     let disk = &world.machines[machine].disk;
-    disk.set_capacity(disk.used_bytes() + world.nemesis.random.below(64 << 10));
+    let more = *world.nemesis.random.pick(&[64 << 10, 1 << 20, 4 << 20]);
+    disk.set_capacity(disk.used_bytes() + world.nemesis.random.below(more));
     world.nemesis.later(world.now, 300_000, 4_000_000, Lift::Capacity(machine));
 }
 

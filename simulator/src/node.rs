@@ -10,9 +10,12 @@ use protocol::superblock::Superblock;
 use protocol::tables::{Checkpoint, RowSum};
 use protocol::types::{Checksum, Incarnation, Nonce, Op, ReplicaId, Tick, Timestamp};
 use protocol::vsr::{Effect, Replica};
-use replica::storage::disk::SimulatedDisk;
+use replica::storage::disk::{Disk as _, SimulatedDisk};
+use replica::storage::space::{Judgement, SpaceKeeper, SpaceNow};
 use replica::storage::superblock::{Opened, SuperblockStore};
-use replica::storage::tables::{DiskTables, FlushJob, Flushed, OpenError, TablesOptions};
+use replica::storage::tables::{
+    CountJob, CountedPages, DiskTables, FlushJob, Flushed, OpenError, TablesOptions,
+};
 use replica::storage::wal::{Wal, WalOptions};
 
 use crate::plane::{CheckTask, Checked, Plane, WriteTask, Written};
@@ -28,6 +31,7 @@ pub struct Process {
     pub core: Core,
     pub wal: Wal<SimulatedDisk>,
     pub superblocks: SuperblockStore<SimulatedDisk>,
+    space: SpaceKeeper,
     /// Entries that wait for the group under way to end.
     pub appends: Vec<Entry>,
     pub group_under_way: bool,
@@ -43,6 +47,7 @@ pub enum Job {
     Group(Vec<Entry>),
     Superblock(Box<Superblock>),
     Flush(FlushJob),
+    Count(CountJob),
     Check(Box<CheckTask>),
     Chunks(Vec<WriteTask>),
 }
@@ -52,6 +57,7 @@ pub enum Done {
     Group(Vec<(Op, Checksum)>),
     Superblock,
     Flush(Box<Flushed>),
+    Counted(CountedPages),
     Checked(Box<Checked>),
     Chunks(Written),
 }
@@ -62,6 +68,7 @@ impl Job {
             Job::Group(_) => "group",
             Job::Superblock(_) => "superblock",
             Job::Flush(_) => "flush",
+            Job::Count(_) => "count",
             Job::Check(_) => "look at chunks",
             Job::Chunks(_) => "chunks",
         }
@@ -73,6 +80,7 @@ impl Job {
             Job::Group(_) => 800,
             Job::Superblock(_) => 600,
             Job::Flush(_) => 3_000,
+            Job::Count(_) => 500,
             Job::Check(_) => 200,
             Job::Chunks(_) => 1_000,
         }
@@ -212,6 +220,7 @@ impl Machine {
         let plane =
             segment_size.map(|size| Plane::open(&self.disk, &config, size, &mut self.random, now_tick));
         let plane = plane.transpose()?.map(Box::new);
+        let space = SpaceKeeper::new(&config.limits, SEGMENT_SIZE);
         let mut core = Replica::new(config, superblock, scan, state, self.random.word());
         let mut effects = Vec::new();
         core.start(self.tick_at(now), self.clock_at(now), &mut effects);
@@ -219,6 +228,7 @@ impl Machine {
             core,
             wal,
             superblocks,
+            space,
             appends: Vec::new(),
             group_under_way: false,
             plane,
@@ -271,10 +281,19 @@ impl Process {
             Job::Superblock(superblock) => self.superblocks.write(&superblock).map(|()| Done::Superblock),
             Job::Check(task) => self.plane().check(*task).map(|checked| Done::Checked(Box::new(checked))),
             Job::Chunks(tasks) => self.plane().write(tasks).map(Done::Chunks),
-            Job::Flush(flush) => {
-                flush.run().map(|done| Done::Flush(Box::new(done))).map_err(std::io::Error::other)
-            }
+            Job::Count(count) => Ok(Done::Counted(count.run())),
+            Job::Flush(flush) => flush.run().map(|done| Done::Flush(Box::new(done))),
         }
+    }
+
+    /// What the disk has room for, as the driver finds out.
+    pub fn judge_space(&mut self, disk: &SimulatedDisk) -> Judgement {
+        let now = SpaceNow {
+            available_bytes: disk.unobserved(|| disk.available()).unwrap_or(0),
+            log_left_bytes: self.wal.space_left(),
+            tables: self.core.state().tables().space(),
+        };
+        self.space.judge(&now)
     }
 
     fn plane(&mut self) -> &mut Plane {

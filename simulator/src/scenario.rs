@@ -275,6 +275,13 @@ impl Cluster {
         disk.set_capacity(disk.used_bytes() + more);
     }
 
+    /// How much free space the log and the tables of a replica want to see before anything grows again.
+    pub fn disk_needs(&mut self, replica: usize) -> u64 {
+        let machine = &mut self.world.machines[replica];
+        let process = machine.process.as_mut().expect("the replica is up");
+        process.judge_space(&machine.disk).needed_bytes
+    }
+
     /// Client processes do nothing for so long, and what comes for them waits.
     pub fn freeze_clients(&mut self, micros: u64) {
         let until = self.world.now + micros;

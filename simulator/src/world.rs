@@ -293,6 +293,7 @@ impl World {
         let now = self.now;
         let (tick, clock) = (self.machines[machine].tick_at(now), self.machines[machine].clock_at(now));
         if self.with_core(machine, boot, |core, out| core.on_tick(tick, clock, out)) {
+            self.judge_space(machine, boot);
             self.tick_plane(machine, boot);
             self.schedule(TICK, Happening::Tick { machine, boot });
         }
@@ -406,6 +407,7 @@ impl World {
             Halt::Diverged(what) => {
                 self.failure.get_or_insert(format!("replica {machine} found a contradiction: {what}"));
             }
+            Halt::DiskFailed(_) => self.crash(machine, "the disk takes no more"),
             Halt::TablesLost(_) => {
                 self.coverage.mark("tables lost");
                 self.crash(machine, "tables lost");

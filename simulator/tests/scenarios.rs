@@ -154,6 +154,29 @@ fn a_replica_that_slept_through_everything_syncs() {
     cluster.ends_well();
 }
 
+/// Its own disk names nothing that was committed while it was away. A backup that hears nobody has the
+/// status of one that follows, and must not take what it has for all there is.
+#[test]
+fn a_replica_that_begins_alone_does_not_say_that_it_has_caught_up() {
+    for commits in [20, 150] {
+        let mut cluster = Cluster::of(3);
+        cluster.commits(5);
+        let sleeper = cluster.backup();
+        cluster.crash(sleeper);
+        cluster.commits(commits);
+        cluster.isolate(sleeper);
+        let before = cluster.committed();
+        cluster.restart(sleeper);
+        cluster.pass(1_000_000);
+        assert!(!cluster.core(sleeper).has_caught_up());
+
+        cluster.heal();
+        cluster.until("it has caught up", |cluster| cluster.core(sleeper).has_caught_up());
+        assert!(cluster.core(sleeper).applied() >= before);
+        cluster.ends_well();
+    }
+}
+
 /// A replica that is gone must not keep the others from forgetting their logs, or they fill up.
 #[test]
 fn a_dead_replica_does_not_stop_the_others() {

@@ -149,6 +149,11 @@ fn positions(out: &mut Exposition, core: &CoreStatus) {
             "Rows that are not in a durable checkpoint yet.",
             core.rows_in_memory,
         ),
+        (
+            "viewstone_refuses_growth",
+            "1 if the disk has no room for anything that grows.",
+            u64::from(core.refuses_growth),
+        ),
         ("viewstone_wal_bytes", "What the log takes of the disk.", core.wal_bytes),
     ];
     for (name, help, value) in gauges {

@@ -29,6 +29,7 @@ use tokio::time;
 pub(crate) use self::gateway::{GatewaySite, NodeSite};
 use crate::commands::Failure;
 use crate::process::Shared;
+use crate::status::Health;
 
 /// Nobody needs more at once. The next waits in the kernel's queue.
 const CONNECTIONS_MAX: usize = 32;
@@ -53,9 +54,13 @@ pub(crate) trait Site: Send + Sync + 'static {
 
 impl Site for Shared {
     fn readiness(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
-        let status = self.status();
-        let readiness = if status.ready { Ok(()) } else { Err(status.health.words().to_owned()) };
-        Box::pin(std::future::ready(readiness))
+        let status = Shared::status(self);
+        let behind = status.core.as_ref().is_some_and(|core| !core.caught_up);
+        let health = match status.health {
+            Health::Normal if behind => "catching up",
+            health => health.words(),
+        };
+        Box::pin(std::future::ready(if status.ready { Ok(()) } else { Err(health.to_owned()) }))
     }
 
     fn metrics(&self) -> String {

@@ -24,11 +24,13 @@ fn figures() -> Figures {
         durable: 999,
         commit: 998,
         applied: 998,
+        caught_up: true,
         checkpoint: 768,
         incarnation: 0,
         boot_count: 2,
         sessions: 4,
         rows_in_memory: 77,
+        refuses_growth: false,
         wal_bytes: 1 << 20,
         peers: vec![peer(0, Some(20), Some(998)), peer(2, None, Some(0))],
     };

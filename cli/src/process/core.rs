@@ -1,15 +1,17 @@
 //! The core of a running replica and its data plane: opening them, feeding them, ending them.
 
-use std::sync::{Arc, OnceLock};
+use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::catalog::{Catalog, CatalogLimits};
+use protocol::client::Client;
 use protocol::config::Config;
 use protocol::data::placement::Layout;
 use protocol::message::Message;
 use protocol::types::{ClientId, Peer};
-use replica::data::{DataHandle, DataPlane};
-use replica::driver::{self, Driver, DriverHandle, Ended, OpenOptions, OpenReplica, Outbox};
+use replica::data::DataPlane;
+use replica::driver::{self, Driver, DriverHandle, Ended, OpenOptions, OpenReplica, Outbox, StartError};
 use replica::storage::disk::RealDisk;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -24,8 +26,6 @@ use crate::status::Health;
 /// How long a replica that is asked to stop waits for another to be primary in its place. It would
 /// take the others half a second to notice by themselves.
 const HANDOVER_MAX: Duration = Duration::from_secs(2);
-/// Between two attempts with tables that turned out to be damaged.
-const REOPEN_WAIT: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Keeps a core running until `stop` becomes true or it cannot go on.
@@ -35,43 +35,85 @@ pub(super) async fn keep_running(
     config: &Config,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
+    let (mut upkeep, mut reopening) = (None, Reopening::new());
     loop {
-        match run_once(shared, disk, config, &mut stop).await? {
+        let began = Instant::now();
+        match run_once(shared, disk, config, &mut upkeep, &mut stop).await? {
             Ended::Stopped => {
                 tracing::info!("stopped");
                 return Ok(());
             }
             Ended::TablesLost(reason) => {
-                tracing::error!(reason, "the tables are damaged and will be fetched from the other replicas");
+                let wait = reopening.wait_after(began.elapsed());
+                tracing::error!(
+                    reason,
+                    ?wait,
+                    "the tables are damaged and will be fetched from the other replicas"
+                );
                 // Asked to stop in between, it ends where it opens the disk again.
-                let _ = time::timeout(REOPEN_WAIT, asked(&mut stop)).await;
+                let _ = time::timeout(wait, asked(&mut stop)).await;
+            }
+            Ended::DiskFull(what) => {
+                return Err(disk_is_full(shared, &format!("{what} could not be written")));
             }
             Ended::Failed(what) => return Err(Failure::new(what)),
         }
     }
 }
 
-/// From opening the disk until nobody touches it any more.
+/// How long to wait before tables that were damaged are opened again: each time all of them are fetched
+/// from the others, who have better things to do than to fill a disk that loses everything at once.
+struct Reopening {
+    wait: Duration,
+}
+
+impl Reopening {
+    const WAIT_MIN: Duration = Duration::from_secs(1);
+    const WAIT_MAX: Duration = Duration::from_secs(60);
+    /// After so long it is another fault, and not the last one again.
+    const LASTING: Duration = Duration::from_secs(10 * 60);
+
+    fn new() -> Reopening {
+        Reopening { wait: Reopening::WAIT_MIN }
+    }
+
+    /// The tables have lasted for so long.
+    fn wait_after(&mut self, lasted: Duration) -> Duration {
+        if lasted >= Reopening::LASTING {
+            self.wait = Reopening::WAIT_MIN;
+        }
+        let wait = self.wait;
+        self.wait = (wait * 2).min(Reopening::WAIT_MAX);
+        wait
+    }
+}
+
+/// From opening the disk until nobody touches it any more. `kept` is upkeep as a client, from one time to
+/// the next.
 async fn run_once(
     shared: &Arc<Shared>,
     disk: &RealDisk,
     config: &Config,
+    kept: &mut Option<(Upkeep, Client)>,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Ended, Failure> {
-    let upkeep = Upkeep::start(shared)?;
+    let (upkeep, client) = match kept.take() {
+        Some(kept) => kept,
+        None => Upkeep::start(shared, config)?,
+    };
     let opened = tokio::select! {
         opened = open(shared, disk, config) => opened?,
         // Verifying large tables takes minutes. Nothing runs yet that would have to be ended.
         () = asked(stop) => return Ok(Ended::Stopped),
     };
-    let outbox = outbox(Arc::clone(shared), upkeep.client, Arc::clone(&upkeep.handle));
+    let outbox = outbox(Arc::clone(shared), upkeep.name);
     let driver = Driver::start(opened, outbox).map_err(Failure::new)?;
     let core = driver.handle();
     let mut ended = join(driver)?;
     shared.set_core(Some(core.clone()));
 
     // The log needs this replica's word at once; the chunks may take a while to open.
-    let mut opening = upkeep.open(shared, disk, config, core.clone());
+    let mut opening = upkeep.open(client, shared, disk, config, core.clone());
     let mut data = None;
     let ended = loop {
         tokio::select! {
@@ -83,8 +125,6 @@ async fn run_once(
             }
             opened = &mut opening, if data.is_none() => match opened.map_err(Failure::new)? {
                 Ok(plane) => {
-                    // Nobody else sets it: this is the one data plane of this round.
-                    let _ = upkeep.handle.set(plane.handle());
                     shared.set_data(Some(plane.handle()));
                     data = Some(plane);
                 }
@@ -99,7 +139,8 @@ async fn run_once(
     };
     shared.set_core(None);
     shared.set_data(None);
-    end_data(data, opening).await?;
+    let client = end_data(data, opening).await?;
+    *kept = client.map(|client| (upkeep, client));
     ended.map_err(Failure::new)
 }
 
@@ -113,15 +154,29 @@ async fn open(shared: &Shared, disk: &RealDisk, config: &Config) -> Result<OpenR
         let seed = u64::from_le_bytes(random());
         driver::open(&disk, &config, catalog, OpenOptions::standard(), seed)
     });
-    opened.await.map_err(Failure::new)?.map_err(Failure::new)
+    opened.await.map_err(Failure::new)?.map_err(|error| match &error {
+        StartError::Disk(cause) if cause.kind() == ErrorKind::StorageFull => {
+            disk_is_full(shared, "the replica cannot be opened")
+        }
+        _ => Failure::new(error),
+    })
+}
+
+/// For whoever finds it at night: what happened, where, and what helps.
+fn disk_is_full(shared: &Shared, consequence: &str) -> Failure {
+    let dir = shared.seat.dir.display();
+    Failure::new(format!(
+        "the disk of {dir} is full: {consequence}. Nothing is lost. Make room on that file system or make it \
+         larger, start this replica again, then delete what is not needed"
+    ))
 }
 
 /// Where the core's messages go: to the network, or to clients that live in this process.
-fn outbox(shared: Arc<Shared>, upkeep: ClientId, data: Arc<OnceLock<DataHandle>>) -> Outbox {
+fn outbox(shared: Arc<Shared>, upkeep: ClientId) -> Outbox {
     Box::new(move |messages: &mut Vec<(Peer, Message)>| {
         let far = messages.drain(..).filter_map(|(to, message)| match to {
             Peer::Client(client) if client == upkeep => {
-                if let Some(data) = data.get() {
+                if let Some(data) = shared.data() {
                     data.deliver(message);
                 }
                 None
@@ -144,16 +199,17 @@ fn join(driver: Driver) -> Result<oneshot::Receiver<Ended>, Failure> {
     Ok(ended)
 }
 
+/// Upkeep's client comes back from a data plane that has run.
 async fn end_data(
     data: Option<DataPlane>,
     opening: JoinHandle<Result<DataPlane, Failure>>,
-) -> Result<(), Failure> {
+) -> Result<Option<Client>, Failure> {
     let data = match data {
         Some(data) => data,
         None => match opening.await.map_err(Failure::new)? {
             Ok(data) => data,
             // The core ended anyway, for a reason of its own.
-            Err(_) => return Ok(()),
+            Err(_) => return Ok(None),
         },
     };
     data.handle().stop();
@@ -208,5 +264,20 @@ pub(super) async fn announce(shared: Arc<Shared>) {
         } else {
             tracing::warn!(view, commit, health = status.health.words(), "not ready");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_that_are_damaged_again_and_again_are_fetched_less_and_less_often() {
+        let mut reopening = Reopening::new();
+        let brief = Duration::from_secs(20);
+        let waits: Vec<u64> = (0..8).map(|_| reopening.wait_after(brief).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(reopening.wait_after(Reopening::LASTING), Reopening::WAIT_MIN);
+        assert_eq!(reopening.wait_after(brief).as_secs(), 2);
     }
 }

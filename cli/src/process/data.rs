@@ -1,17 +1,17 @@
 //! The data plane of a running replica, and its ways out: calls to the other replicas, and the
 //! operations that upkeep proposes as a client like any other.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::client::ClientSettings;
+use protocol::client::{Client, ClientSettings};
 use protocol::config::Config;
 use protocol::data::holder::HolderSettings;
 use protocol::data::upkeep::UpkeepSettings;
 use protocol::message::Message;
 use protocol::types::{ClientId, Peer};
-use replica::data::{DataHandle, DataOptions, DataOutlets, DataPlane};
-use replica::driver::DriverHandle;
+use replica::data::{DataOptions, DataOutlets, DataPlane};
+use replica::driver::{DriverHandle, clock};
 use replica::storage::chunks::ChunkOptions;
 use replica::storage::disk::RealDisk;
 use tokio::runtime::Handle;
@@ -23,37 +23,44 @@ use transport::{Received, Transport};
 use super::{Shared, random};
 use crate::commands::Failure;
 
-/// What upkeep needs before its chunks are open: its name as a client, and how the others are reached
-/// under it.
+/// Upkeep as a client: its name, its session, and how the others are reached under that name. Outlives
+/// the data plane that uses it.
 pub(super) struct Upkeep {
-    pub(super) client: ClientId,
+    pub(super) name: ClientId,
     transport: Transport,
-    /// Set once the chunks are open. What the core answers before goes nowhere, and is asked again.
-    pub(super) handle: Arc<OnceLock<DataHandle>>,
     receiving: JoinHandle<()>,
 }
 
 impl Upkeep {
-    pub(super) fn start(shared: &Shared) -> Result<Upkeep, Failure> {
-        let client = ClientId::new(u128::from_le_bytes(random()));
-        let (transport, inbox) =
-            Transport::start(shared.seat.cluster.transport(Peer::Client(client), vec![]))
-                .map_err(Failure::new)?;
-        let handle = Arc::new(OnceLock::new());
-        let receiving = tokio::spawn(receive(Arc::clone(&handle), inbox.replicas));
-        Ok(Upkeep { client, transport, handle, receiving })
+    pub(super) fn start(shared: &Arc<Shared>, config: &Config) -> Result<(Upkeep, Client), Failure> {
+        let name = ClientId::new(u128::from_le_bytes(random()));
+        let (transport, inbox) = Transport::start(shared.seat.cluster.transport(Peer::Client(name), vec![]))
+            .map_err(Failure::new)?;
+        let receiving = tokio::spawn(receive(Arc::clone(shared), inbox.replicas));
+        let replicas = u8::try_from(config.quorums.replica_count).expect("there are at most seven replicas");
+        let client = Client::new(
+            name,
+            config.cluster,
+            config.epoch,
+            replicas,
+            ClientSettings::standard(),
+            u64::from_le_bytes(random()),
+            clock::now(),
+        );
+        Ok((Upkeep { name, transport, receiving }, client))
     }
 
     /// Opens the chunks, which takes long if their index must be built anew.
     pub(super) fn open(
         &self,
+        client: Client,
         shared: &Arc<Shared>,
         disk: &RealDisk,
         config: &Config,
         driver: DriverHandle,
     ) -> JoinHandle<Result<DataPlane, Failure>> {
         let key = shared.seat.cluster.key.receipt_key();
-        let options = options(shared, self.client);
+        let options = options(shared, client);
         let outlets = self.outlets(shared, options.upkeep.call_timeout_ms);
         let (disk, config) = (disk.clone(), config.clone());
         spawn_blocking(move || {
@@ -88,7 +95,7 @@ impl Drop for Upkeep {
     }
 }
 
-fn options(shared: &Shared, client_id: ClientId) -> DataOptions {
+fn options(shared: &Shared, client: Client) -> DataOptions {
     let size = shared.disk_size().unwrap_or(0);
     DataOptions {
         chunks: ChunkOptions {
@@ -99,15 +106,15 @@ fn options(shared: &Shared, client_id: ClientId) -> DataOptions {
         },
         holder: HolderSettings::standard(),
         upkeep: UpkeepSettings::standard(),
-        client: ClientSettings::standard(),
-        client_id,
+        client,
         seed: u64::from_le_bytes(random()),
     }
 }
 
-async fn receive(handle: Arc<OnceLock<DataHandle>>, mut inbox: mpsc::Receiver<Received>) {
+/// What arrives while the chunks are not open goes nowhere, and is asked for again.
+async fn receive(shared: Arc<Shared>, mut inbox: mpsc::Receiver<Received>) {
     while let Some(Received { message, .. }) = inbox.recv().await {
-        if let Some(data) = handle.get() {
+        if let Some(data) = shared.data() {
             data.deliver(message);
         }
     }

@@ -135,10 +135,11 @@ impl Shared {
         let space = rustix::fs::statvfs(&self.seat.dir).ok()?;
         let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);
         let size_bytes = bytes(space.f_blocks);
+        let needed_bytes = self.core().map_or(0, |core| core.vitals().space_needed.get());
         Some(DiskStatus {
             size_bytes,
             available_bytes: bytes(space.f_bavail),
-            reserve_bytes: self.reserve.bytes_of(size_bytes),
+            reserve_bytes: self.reserve.bytes_of(size_bytes).max(needed_bytes),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! What a replica says of itself: the same document over the cluster's transport and at `/status`.
 
+use protocol::types::Room;
 use protocol::vsr::StatusName;
 use replica::data::DataVitals;
 use replica::driver::CoreVitals;
@@ -88,12 +89,16 @@ pub(crate) struct CoreStatus {
     pub(crate) durable: u64,
     pub(crate) commit: u64,
     pub(crate) applied: u64,
+    /// Whether all that had been committed when it began is applied.
+    pub(crate) caught_up: bool,
     pub(crate) checkpoint: u64,
     pub(crate) incarnation: u64,
     pub(crate) boot_count: u64,
     pub(crate) sessions: u64,
     pub(crate) rows_in_memory: u64,
     pub(crate) wal_bytes: u64,
+    /// Whether its disk has no room for anything that grows.
+    pub(crate) refuses_growth: bool,
     pub(crate) peers: Vec<PeerStatus>,
 }
 
@@ -181,11 +186,13 @@ impl CoreStatus {
             durable: core.durable.get(),
             commit: core.commit.get(),
             applied: core.applied.get(),
+            caught_up: core.caught_up,
             checkpoint: core.checkpoint.get(),
             incarnation: core.incarnation.get(),
             boot_count: core.boot_count,
             sessions: core.sessions as u64,
             rows_in_memory: core.rows_in_memory as u64,
+            refuses_growth: core.room > Room::Pressed,
             wal_bytes,
             peers: core.peers.iter().map(peer).collect(),
         }

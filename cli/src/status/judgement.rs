@@ -125,7 +125,12 @@ fn concerns(reports: &[Reported<'_>], now_micros: u64) -> Vec<Concern> {
     owed(|data| data.chunks_damaged, |chunks| format!("{chunks} damaged chunks to be replaced"));
     owed(|data| data.chunks_lost, |chunks| format!("{chunks} CHUNKS LOST: no replica has a sound copy"));
     for answer in answers() {
-        if answer.disk.is_some_and(|disk| disk.available_bytes <= disk.reserve_bytes) {
+        if answer.core.as_ref().is_some_and(|core| core.refuses_growth) {
+            let replica = answer.replica;
+            concerns.push(alarm(format!(
+                "the disk of {replica} has no room left: nothing is stored until something is deleted"
+            )));
+        } else if answer.disk.is_some_and(|disk| disk.available_bytes <= disk.reserve_bytes) {
             concerns.push(alarm(format!("the disk of {} is full", answer.replica)));
         }
         let difference = answer.clock_micros.abs_diff(now_micros);

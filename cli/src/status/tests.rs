@@ -23,11 +23,13 @@ fn replica(number: u8, replicas: u8) -> ReplicaStatus {
             durable: 1_000,
             commit: 999,
             applied: 999,
+            caught_up: true,
             checkpoint: 768,
             incarnation: 0,
             boot_count: 2,
             sessions: 1,
             rows_in_memory: 10,
+            refuses_growth: false,
             wal_bytes: 1 << 20,
             peers: vec![],
         }),
@@ -123,6 +125,12 @@ fn what_should_be_looked_at_is_named() {
         answers[0].as_mut().unwrap().disk.as_mut().unwrap().available_bytes = 1 << 30;
     });
     assert!(full.summary.ends_with("the disk of 0 is full"), "{}", full.summary);
+
+    let refusing = judge(|answers| {
+        answers[0].as_mut().unwrap().core.as_mut().unwrap().refuses_growth = true;
+    });
+    let words = "the disk of 0 has no room left: nothing is stored until something is deleted";
+    assert!(refusing.summary.ends_with(words), "{}", refusing.summary);
 
     let early = judge(|answers| answers[0].as_mut().unwrap().clock_micros += 400_000_000);
     assert!(early.summary.ends_with("the clock of 0 differs from here by 400 s"), "{}", early.summary);

@@ -1,5 +1,6 @@
 //! Disks that are lost, that rot, and that fill.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,12 @@ use crate::harness::Cluster;
 use crate::history::Key;
 use crate::namespaces::{Kind, run, tell_inside};
 use crate::random::Random;
+use protocol::types::Op;
 use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 
 /// Bodies that stay as they are while everything around them is written again and again.
-const STAYING: std::ops::Range<Key> = 1_000..1_012;
+const STAYING: Range<Key> = 1_000..1_012;
 
 #[test]
 fn a_disk_that_is_replaced_under_load_gets_everything_back() {
@@ -169,6 +172,94 @@ fn fill_and_empty(mut cluster: Cluster) {
     assert!((0..3).all(|id| is_alive(&cluster, id)));
     runtime.block_on(client.close());
     println!("full disks: {}", store.judge());
+}
+
+/// Objects so small that they live in the log and in the tables. There was nothing that refused them: they
+/// took what is kept for the log, no flush found room any more, and every replica ended, again and again.
+#[test]
+fn disks_that_small_objects_have_filled_refuse_more_until_some_are_deleted() {
+    let name = "disks::disks_that_small_objects_have_filled_refuse_more_until_some_are_deleted";
+    tell_inside(name, Kind::Mount, || {
+        let cluster = Cluster::of(3, "small");
+        for (id, size) in [(0, "size=240m"), (1, "size=192m"), (2, "size=208m")] {
+            std::fs::create_dir_all(cluster.data(id)).unwrap();
+            let path = cluster.data(id);
+            run("mount", &["-t", "tmpfs", "-o", size, "tmpfs", path.to_str().unwrap()])?;
+        }
+        fill_with_small_objects(cluster);
+        Ok(())
+    });
+}
+
+fn fill_with_small_objects(mut cluster: Cluster) {
+    const SIZE: u64 = 4_000;
+    const AT_ONCE: Key = 64;
+    let runtime = runtime();
+    cluster.start_all();
+    cluster.wait_until_ready();
+    let store = Store::default();
+    let client = runtime.block_on(async { Client::of(&cluster, &store) });
+    runtime.block_on(client.create_bucket());
+
+    // True if one of these was refused.
+    let put_some = |first: Key| {
+        let put = |client: Client, key| async move { client.put(key, SIZE).await };
+        let refused = |outcome: &Result<Op, ClusterError>| match outcome {
+            Ok(_) => false,
+            Err(ClusterError::Full) => true,
+            Err(other) => panic!("{other}"),
+        };
+        at_once(&runtime, &client, first..first + AT_ONCE, put).iter().any(refused)
+    };
+    let began = Instant::now();
+    let stored =
+        (0..4_000).map(|round| round * AT_ONCE).find(|first| put_some(*first)).expect("full at some point");
+    println!("refused after {stored} objects and {:.1?}", began.elapsed());
+    let available: Vec<f64> =
+        (0..3).map(|id| metric(&cluster, id, "viewstone_disk_available_bytes").unwrap()).collect();
+    println!("left: {available:?}");
+    assert!(put_some(stored), "once full, full until something is deleted");
+    assert!((0..3).all(|id| is_alive(&cluster, id)));
+
+    // A full disk can be opened.
+    (0..3).for_each(|id| cluster.kill(id));
+    cluster.start_all();
+    cluster.wait_until_ready();
+    assert!(put_some(stored), "once full, full after a restart");
+    for first in (0..stored * 3 / 4).step_by(AT_ONCE as usize) {
+        let delete = |client: Client, key| async move { client.delete(key).await };
+        for deleted in at_once(&runtime, &client, first..first + AT_ONCE, delete) {
+            deleted.unwrap();
+        }
+    }
+    let began = Instant::now();
+    cluster.wait("room for other objects", || (!put_some(stored)).then_some(()));
+    println!("room again after {:.1?}", began.elapsed());
+    let again =
+        (1..4_000).map(|round| stored + round * AT_ONCE).find(|first| put_some(*first)).unwrap() - stored;
+    println!("{again} objects took the place of {}", stored * 3 / 4);
+    assert!(again > stored / 16, "{again} of {stored}");
+
+    for key in (0..stored).step_by(37) {
+        runtime.block_on(client.get(key)).unwrap();
+    }
+    assert!((0..3).all(|id| is_alive(&cluster, id)));
+    runtime.block_on(client.close());
+    println!("small objects: {}", store.judge());
+}
+
+/// Does something with several keys at the same time.
+fn at_once<F: Future<Output: Send + 'static> + Send + 'static>(
+    runtime: &Runtime,
+    client: &Client,
+    keys: Range<Key>,
+    work: impl Fn(Client, Key) -> F,
+) -> Vec<F::Output> {
+    runtime.block_on(async {
+        let mut tasks = JoinSet::new();
+        keys.for_each(|key| drop(tasks.spawn(work(client.clone(), key))));
+        tasks.join_all().await
+    })
 }
 
 fn put_staying(runtime: &Runtime, client: &Client, largest: u64) {

@@ -107,6 +107,11 @@ impl MemoryBudget {
         self.acquire(&self.small, bytes).await
     }
 
+    /// For a document, which a client sends as slowly as it likes.
+    pub(super) async fn document(&self, bytes: usize) -> S3Result<OwnedSemaphorePermit> {
+        self.acquire(&self.filling, bytes).await
+    }
+
     /// A place for an upload of so many bytes, or of nobody knows how many.
     pub(super) async fn place(&self, length: Option<u64>) -> S3Result<Place> {
         let chunk_size = self.chunk_size(length);

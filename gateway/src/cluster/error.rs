@@ -12,7 +12,8 @@ pub enum ClusterError {
     Unknown,
     /// It is malformed, and never took effect.
     Invalid(String),
-    /// The disks are full: deletions still work.
+    /// A disk is full: deletions still work. It has most likely not taken effect, but a copy of the
+    /// request that was sent before may have, and may still until its deadline.
     Full,
     /// The chunks of a body that the catalog refers to are nowhere: that must never happen.
     Lost(String),

@@ -434,6 +434,7 @@ impl Task {
                     Err(match reason {
                         Failure::Unknown => ClusterError::Unknown,
                         Failure::Definite => ClusterError::Unavailable("no quorum answered in time"),
+                        Failure::Full => ClusterError::Full,
                         Failure::Invalid(why) => ClusterError::Invalid(why),
                     }),
                 ),

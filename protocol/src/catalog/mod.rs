@@ -109,6 +109,10 @@ impl Machine for Catalog {
         operation.new_body().map_or(Ok(()), |body| self.check_proofs(session, body)).map_err(Invalid)
     }
 
+    fn grows(&self, operation: &Bytes) -> bool {
+        Operation::from_bytes(operation).is_ok_and(|operation| operation.grows())
+    }
+
     fn apply<T: Tables>(
         &self,
         tables: &mut T,

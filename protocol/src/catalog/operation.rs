@@ -202,6 +202,34 @@ impl Operation {
         }
     }
 
+    /// Whether it takes space rather than give it back.
+    ///
+    /// `CompleteUpload` does not: the parts stay where they are, their upload's row goes, and what it
+    /// adds is a row with a few bytes for each run of parts. Without it the space that an upload has
+    /// taken already would be of no use to anybody. What upkeep proposes replaces rows by shorter ones
+    /// or removes them.
+    pub fn grows(&self) -> bool {
+        match self {
+            Operation::CreateBucket { .. }
+            | Operation::PutBucketTags { .. }
+            | Operation::PutObject { .. }
+            | Operation::CopyObject { .. }
+            | Operation::PutObjectTags { .. }
+            | Operation::CreateUpload { .. }
+            | Operation::PutPart { .. }
+            | Operation::CopyPart { .. }
+            | Operation::PutAccessKey { .. } => true,
+            Operation::DeleteBucket { .. }
+            | Operation::DeleteObjects { .. }
+            | Operation::CompleteUpload { .. }
+            | Operation::AbortUpload { .. }
+            | Operation::DeleteAccessKey { .. }
+            | Operation::Collect { .. }
+            | Operation::Settle { .. }
+            | Operation::Rebuilt { .. } => false,
+        }
+    }
+
     /// Everything that can be said of the operation without looking into the tables.
     pub fn check(&self, limits: &CatalogLimits) -> Result<(), &'static str> {
         match self {

@@ -39,7 +39,7 @@ pub(super) fn answered<A>(outcome: Result<A, Failure>) -> Result<Result<A, Error
 
 /// The table holds something that the catalog never writes.
 pub(super) fn damaged(what: impl std::fmt::Display) -> TableFault {
-    TableFault { reason: format!("catalog: {what}") }
+    TableFault::damage(format!("catalog: {what}"))
 }
 
 fn undecodable(key: &[u8], error: &DecodeError) -> TableFault {

@@ -142,6 +142,9 @@ impl Client {
             (Purpose::Submitted(ticket), Outcome::Refused(Refusal::DeadlinePassed)) => {
                 self.fail(ticket, if op == Op::ZERO { Failure::Unknown } else { Failure::Definite });
             }
+            (Purpose::Submitted(ticket), Outcome::Refused(Refusal::Full)) => {
+                self.fail(ticket, Failure::Full);
+            }
             (Purpose::Keepalive | Purpose::Close, Outcome::Acknowledged) => {
                 self.newest_op = self.newest_op.max(op);
             }

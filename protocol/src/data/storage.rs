@@ -31,6 +31,9 @@ pub struct Standing {
     /// Whether this replica's word counts: it has a place in the cluster, and its tables are a state
     /// of the log. Neither holds for a new disk before its `Rejoin`, or in the middle of a sync.
     pub ready: bool,
+    /// Whether the tables hold all that had been committed when this replica began. Until then its
+    /// catalog is right and old: what it does not name may be referenced all the same.
+    pub caught_up: bool,
     pub primary: bool,
     pub layout: Layout,
 }

@@ -11,7 +11,7 @@ use crate::entry::{Entry, EntryHeader, Request};
 use crate::state::Reply;
 use crate::tables::{Checkpoint, RangeSummary, Row};
 use crate::types::{
-    Checksum, ClusterId, Epoch, Incarnation, Nonce, Op, Peer, REPLICAS_MAX, Release, Timestamp, View,
+    Checksum, ClusterId, Epoch, Incarnation, Nonce, Op, Peer, REPLICAS_MAX, Release, Room, Timestamp, View,
 };
 
 /// The most slots of a vote: `pipeline_max` is at most eight.
@@ -79,12 +79,16 @@ pub enum Body {
         head: Op,
         head_name: Checksum,
         sequence: u64,
+        /// Of the fullest disk that the primary knows of: what is refused for it is no reason to
+        /// suspect the primary.
+        room: Room,
     },
     /// "I have promised nothing later than this view": answers a `Commit` by its sequence, and tells
-    /// the sender's wall clock.
+    /// the sender's wall clock, and what its disk has room for.
     CommitOk {
         sequence: u64,
         clock: Timestamp,
+        room: Room,
     },
 
     // View change.

@@ -60,7 +60,7 @@ impl Membership {
     }
 
     pub(super) fn load<T: Tables>(tables: &T, applied: &EntryHeader) -> Result<Membership, TableFault> {
-        let fault = |reason: String| TableFault { reason: format!("the membership row: {reason}") };
+        let fault = |reason: String| TableFault::damage(format!("the membership row: {reason}"));
         match tables.get(&KEY)? {
             None if applied.op == Op::ZERO => Ok(Membership::default()),
             None => Err(fault("missing".into())),

@@ -45,6 +45,9 @@ pub enum Refusal {
     Invalid(String),
     /// The primary has no room. The request may be sent again.
     Busy,
+    /// The operation grows, and a disk is full. Said by the primary, before the log; another copy of
+    /// the request may still find room, or have found it.
+    Full,
 }
 
 impl Reply {
@@ -108,6 +111,7 @@ impl Refusal {
     const DEADLINE_PASSED: u8 = 3;
     const INVALID: u8 = 4;
     const BUSY: u8 = 5;
+    const FULL: u8 = 6;
 
     fn encode(&self, out: &mut Encoder) {
         match self {
@@ -119,6 +123,7 @@ impl Refusal {
                 encode_reason(reason, out);
             }
             Refusal::Busy => out.u8(Refusal::BUSY),
+            Refusal::Full => out.u8(Refusal::FULL),
         }
     }
 
@@ -129,6 +134,7 @@ impl Refusal {
             Refusal::DEADLINE_PASSED => Refusal::DeadlinePassed,
             Refusal::INVALID => Refusal::Invalid(decode_reason(input, "refusal.reason")?),
             Refusal::BUSY => Refusal::Busy,
+            Refusal::FULL => Refusal::Full,
             _ => return Err(DecodeError::Invalid("refusal.kind")),
         })
     }

@@ -229,7 +229,7 @@ impl Sessions {
         )?;
         match fault {
             None => Ok(sessions),
-            Some(reason) => Err(TableFault { reason }),
+            Some(reason) => Err(TableFault::damage(reason)),
         }
     }
 }

@@ -17,6 +17,10 @@ impl Machine for Counter {
         Ok(())
     }
 
+    fn grows(&self, _: &Bytes) -> bool {
+        true
+    }
+
     fn apply<T: Tables>(
         &self,
         tables: &mut T,

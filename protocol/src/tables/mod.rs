@@ -13,15 +13,38 @@ pub use memory::MemoryTables;
 use crate::entry::EntryHeader;
 use crate::types::Op;
 
-/// The table could not be read: the replica must stop serving and rebuild it from its peers.
+/// The table could not be read, or could not be written: the replica must stop serving.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableFault {
     pub reason: String,
+    pub cause: FaultCause,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultCause {
+    /// What is there is not what it should be: the table has to be fetched from the peers.
+    Damage,
+    /// The disk refused a write, and nothing more is read or written until the next start. What was
+    /// durable still is: a disk that is full must not cost every replica its tables.
+    Disk,
+}
+
+impl TableFault {
+    pub fn damage(reason: impl Into<String>) -> TableFault {
+        TableFault { reason: reason.into(), cause: FaultCause::Damage }
+    }
+
+    pub fn disk(reason: impl Into<String>) -> TableFault {
+        TableFault { reason: reason.into(), cause: FaultCause::Disk }
+    }
 }
 
 impl std::fmt::Display for TableFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "table unreadable: {}", self.reason)
+        match self.cause {
+            FaultCause::Damage => write!(f, "table unreadable: {}", self.reason),
+            FaultCause::Disk => write!(f, "table not written: {}", self.reason),
+        }
     }
 }
 

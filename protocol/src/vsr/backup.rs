@@ -22,6 +22,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         self.candidate = None;
         self.asked_view = None;
         self.repair.forget();
+        self.forget_heard_head();
         self.event(Event::ViewStartedAsBackup);
     }
 
@@ -134,7 +135,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         commit: Op,
         name: Checksum,
         head: (Op, Checksum),
-        sequence: u64,
+        (sequence, room): (u64, Room),
     ) {
         let votes = !matches!(self.status, Status::Syncing(_) | Status::Rejoining(_));
         if view < self.view() && votes {
@@ -151,6 +152,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         {
             return self.diverged(format!("op {commit} was committed with another name"));
         }
+        self.forget_refused_for_room(room);
         let suspect_at = self.after(self.config.timeouts.suspicion_ms);
         let starvation_ms = self.config.timeouts.starvation_ms;
         let Status::Backup(backup) = &mut self.status else { return };
@@ -165,13 +167,14 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
                 self.candidate = None;
             }
             self.fruitless_views = 0;
+            self.heard_head(head.0);
         }
         self.commit = self.commit.max(commit);
         if head.0 > self.log.head_op() {
             self.repair.catch_up(head.0, head.1);
         }
         if self.durable.view == self.wanted.view {
-            let body = Body::CommitOk { sequence, clock: self.clock };
+            let body = Body::CommitOk { sequence, clock: self.clock, room: self.room };
             self.send(from, body);
         }
     }

@@ -47,7 +47,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             };
             match self.state.apply(&entry) {
                 Ok(replies) => self.answer(replies),
-                Err(fault) => return self.lose_tables(fault.to_string()),
+                Err(fault) => return self.lose_tables(&fault),
             }
         }
     }
@@ -147,8 +147,13 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
 
     /// The tables cannot be read. The superblock remembers it, then the process ends; the next start
     /// fetches them from the peers.
-    pub(super) fn lose_tables(&mut self, reason: String) {
-        if self.durable.tables_lost {
+    ///
+    /// Unless only the disk has failed: what is on it is as good as it was, and nothing is noted.
+    pub(super) fn lose_tables(&mut self, fault: &TableFault) {
+        let reason = fault.to_string();
+        if fault.cause == FaultCause::Disk {
+            self.halt(Halt::DiskFailed(reason));
+        } else if self.durable.tables_lost {
             // The disk says so already, and their replacement is lost, too.
             self.halt(Halt::TablesLost(reason));
         } else if self.dying.is_none() {

@@ -41,6 +41,8 @@ pub enum Effect {
 pub enum Halt {
     /// The tables cannot be read. The superblock says so already: the next start fetches them anew.
     TablesLost(String),
+    /// The disk does not take what has to be written. The next start reads what is there.
+    DiskFailed(String),
     /// Two replicas hold different truths. Only an operator can tell why.
     Diverged(String),
 }
@@ -88,6 +90,14 @@ pub enum Event {
     StaleIncarnationDropped,
     RequestDuplicateAnswered,
     RequestDuplicateInPipeline,
+    /// A request that grows was refused: a disk is full.
+    GrowthRefused,
+    /// A request that grows has to wait until the tables have been written: a disk may be full.
+    GrowthDelayed,
+    /// Even what frees space has to wait until the tables have been written.
+    FreeingDelayed,
+    /// The log is carried on to the next checkpoint, to give back what was freed.
+    CarriedOn,
     SessionsExpired,
     ReadIndexConfirmed,
     ReadWaitedForApply,

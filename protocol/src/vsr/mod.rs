@@ -14,6 +14,7 @@ mod reads;
 mod recovery;
 mod rejoin;
 mod repair;
+mod room;
 pub mod select_log;
 mod status;
 mod sync;
@@ -36,9 +37,10 @@ use crate::machine::Machine;
 use crate::message::{Body, Message};
 use crate::state::State;
 use crate::superblock::Superblock;
-use crate::tables::{Checkpoint, ReplicaTables};
+use crate::tables::{Checkpoint, FaultCause, ReplicaTables, TableFault};
 use crate::types::{
-    Checksum, ClientId, Incarnation, Nonce, Op, Peer, RELEASE, REPLICAS_MAX, ReplicaId, Tick, Timestamp, View,
+    Checksum, ClientId, Incarnation, Nonce, Op, Peer, RELEASE, REPLICAS_MAX, ReplicaId, Room, Tick,
+    Timestamp, View,
 };
 use log::Log;
 use peers::Peers;
@@ -73,8 +75,11 @@ pub struct Replica<M, T> {
     frozen_at: Op,
     /// The newest durable checkpoint that the peers were told of.
     announced: Op,
+    /// What the own disk has room for.
+    room: Room,
     /// Whether the end of the own log is known.
     head_certain: bool,
+    catch_up: CatchUp,
 
     status: Status,
     peers: Peers,
@@ -93,6 +98,16 @@ pub struct Replica<M, T> {
     reading: BTreeMap<(Op, Checksum), Vec<Reader>>,
     /// State roots that this replica and others reached, by op.
     roots: BTreeMap<Op, Vec<(ReplicaId, Checkpoint)>>,
+}
+
+/// How a replica finds out what had been committed before it began: its own disk may know much less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CatchUp {
+    /// No primary has told.
+    Unknown,
+    /// All of it is at or below this op: the head of the primary's log when it was first heard.
+    Behind(Op),
+    Done,
 }
 
 /// Who waits for an entry from the WAL.
@@ -125,9 +140,19 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
 
     /// The driver could not read the tables: for a question that it asked itself. Nothing else may ever
     /// read that row on a backup, so the core would not come upon the damage by itself.
-    pub fn tables_cannot_be_read(&mut self, reason: String, out: &mut Vec<Effect>) {
+    pub fn tables_cannot_be_read(&mut self, fault: &TableFault, out: &mut Vec<Effect>) {
         if !self.halted {
-            self.lose_tables(reason);
+            self.lose_tables(fault);
+            self.settle();
+        }
+        self.hand_over(out);
+    }
+
+    /// What this replica's disk has room for, whenever that is looked at: often, since the log grows
+    /// in between.
+    pub fn on_room(&mut self, room: Room, out: &mut Vec<Effect>) {
+        if !self.halted && self.room != room {
+            self.room = room;
             self.settle();
         }
         self.hand_over(out);
@@ -230,10 +255,12 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             (Peer::Replica(from), body) => match body {
                 Body::Prepare { entry, commit } => self.on_prepare(from, view, entry, commit),
                 Body::PrepareOk { op, name } => self.on_prepare_ok(from, view, op, name),
-                Body::Commit { commit, name, head, head_name, sequence } => {
-                    self.on_commit(from, view, commit, name, (head, head_name), sequence);
+                Body::Commit { commit, name, head, head_name, sequence, room } => {
+                    self.on_commit(from, view, commit, name, (head, head_name), (sequence, room));
                 }
-                Body::CommitOk { sequence, clock } => self.on_commit_ok(from, view, sequence, clock),
+                Body::CommitOk { sequence, clock, room } => {
+                    self.on_commit_ok(from, view, sequence, clock, room);
+                }
                 Body::StartViewChange { candidate } => self.on_start_view_change(from, view, candidate),
                 Body::DoViewChange(vote) => self.on_do_view_change(from, message.incarnation, vote),
                 Body::StartView(start) => self.on_start_view(from, view, start),
@@ -290,6 +317,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         self.settle_rejoin();
         self.settle_commit();
         self.settle_apply();
+        self.settle_catch_up();
         self.settle_checkpoint();
         self.settle_primary();
         self.settle_acknowledgement();
@@ -453,6 +481,12 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         self.state.applied().op
     }
 
+    /// Whether everything that had been committed when this replica began, or began to fetch its tables
+    /// anew, is applied here, and this start is on its disk.
+    pub fn has_caught_up(&self) -> bool {
+        self.catch_up == CatchUp::Done && self.durable.boot_count == self.wanted.boot_count
+    }
+
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.durable.checkpoint
     }
@@ -464,6 +498,11 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     /// Everything in the log up to here is durable here, or part of the durable checkpoint.
     pub fn durable_through(&self) -> Op {
         self.log.durable_through()
+    }
+
+    /// What the own disk has room for, as it was last told.
+    pub fn room(&self) -> Room {
+        self.room
     }
 
     /// Headers and WAL index entries in memory: bounded by the WAL's capacity.
@@ -483,6 +522,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             incarnation: facts.incarnation,
             checkpoint: facts.checkpoint,
             acknowledged,
+            room: facts.room,
         }
     }
 

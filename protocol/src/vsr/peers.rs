@@ -1,7 +1,7 @@
 //! What is known of the other replicas: hints from the headers of their messages.
 
 use crate::message::Message;
-use crate::types::{Incarnation, Op, REPLICAS_MAX, ReplicaId, Tick, Timestamp, View};
+use crate::types::{Incarnation, Op, REPLICAS_MAX, ReplicaId, Room, Tick, Timestamp, View};
 
 #[derive(Clone, Copy, Default)]
 pub(super) struct PeerFacts {
@@ -16,6 +16,9 @@ pub(super) struct PeerFacts {
     /// How far its wall clock was ahead of ours, in microseconds, and when.
     clock_ahead: i64,
     clock_at: Tick,
+    /// What its disk has room for, and when it said so.
+    pub room: Room,
+    pub room_at: Tick,
 }
 
 /// What one replica knows of another.
@@ -28,6 +31,8 @@ pub struct PeerStanding {
     pub checkpoint: Op,
     /// Up to where it has acknowledged the log. Only the primary knows.
     pub acknowledged: Option<Op>,
+    /// What its disk has room for, as it last told the primary.
+    pub room: Room,
 }
 
 #[derive(Default)]
@@ -63,6 +68,11 @@ impl Peers {
         facts.clock_ahead =
             i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX });
         facts.clock_at = now;
+    }
+
+    pub(super) fn tells_room(&mut self, from: ReplicaId, room: Room, now: Tick) {
+        let facts = &mut self.facts[from.index()];
+        (facts.room, facts.room_at) = (room, now);
     }
 
     /// The own clock, corrected to the median of all clocks heard of since `since`: one wrong clock

@@ -24,6 +24,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         assert!(self.head_certain);
         self.status = Status::Primary(Primary {
             inherited: self.log.head_op(),
+            changed_at: self.log.head_op(),
             acknowledged: [Op::ZERO; REPLICAS_MAX],
             queue: Default::default(),
             queue_bytes: 0,
@@ -66,7 +67,8 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         let head = self.log.head();
         let (head, head_name) = (head.header.op, head.name);
         let name = self.log.slot(self.commit).map_or(Checksum::ZERO, |slot| slot.name);
-        self.send_all(&Body::Commit { commit: self.commit, name, head, head_name, sequence });
+        let (commit, room) = (self.commit, self.room_of_all());
+        self.send_all(&Body::Commit { commit, name, head, head_name, sequence, room });
     }
 
     pub(super) fn on_request(&mut self, request: Request, forwarded: bool) {
@@ -96,6 +98,10 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         if primary.admitted.contains(&key) && !planted(Canary::RetryPreparedTwice) {
             return self.event(Event::RequestDuplicateInPipeline);
         }
+        if let Some(refusal) = self.refused_for_room(&request) {
+            return self.refuse(&request, refusal);
+        }
+        let Status::Primary(primary) = &mut self.status else { return };
         if primary.queue.len() >= QUEUE_BATCHES_MAX * limits.batch_requests_max
             || primary.queue_bytes >= QUEUE_BATCHES_MAX * limits.batch_bytes_max
         {
@@ -188,6 +194,9 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             }
             self.prepare(batch);
         }
+        if self.should_carry_on() {
+            self.carry_on();
+        }
     }
 
     fn may_prepare(&mut self) -> bool {
@@ -252,7 +261,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         Some(self.own_request(Operation::Rejoin { replica, nonce }))
     }
 
-    fn own_request(&self, operation: Operation) -> Request {
+    pub(super) fn own_request(&self, operation: Operation) -> Request {
         Request {
             client: ClientId::ZERO,
             session: SessionId::ZERO,
@@ -281,6 +290,12 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
                 self.repeat(reply);
                 continue;
             }
+            // It may have waited, and the disks have filled in the meantime.
+            if let Some(refusal) = self.refused_for_room(&request) {
+                self.settle_request(&request_key(&request));
+                self.refuse(&request, refusal);
+                continue;
+            }
             bytes += size;
             batch.push(request);
         }
@@ -294,9 +309,14 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     }
 
     /// Gives requests their place: the next entry of the log.
-    fn prepare(&mut self, requests: Vec<Request>) {
+    pub(super) fn prepare(&mut self, requests: Vec<Request>) {
         let parent = self.log.head();
         let op = parent.header.op.next();
+        if requests.iter().any(|request| matches!(request.operation, Operation::Machine(_)))
+            && let Status::Primary(primary) = &mut self.status
+        {
+            primary.changed_at = op;
+        }
         let mut incarnations = parent.header.incarnations;
         for request in &requests {
             if let Operation::Rejoin { replica, .. } = request.operation {

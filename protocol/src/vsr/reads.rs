@@ -66,11 +66,19 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         answers[self.config.quorums.confirmation - 1]
     }
 
-    pub(super) fn on_commit_ok(&mut self, from: ReplicaId, view: View, sequence: u64, clock: Timestamp) {
+    pub(super) fn on_commit_ok(
+        &mut self,
+        from: ReplicaId,
+        view: View,
+        sequence: u64,
+        clock: Timestamp,
+        room: Room,
+    ) {
         if view != self.view() {
             return;
         }
         self.peers.tells_time(from, clock, self.clock, self.now);
+        self.peers.tells_room(from, room, self.now);
         let Status::Primary(primary) = &mut self.status else { return };
         let answered = &mut primary.answered[from.index()];
         *answered = (*answered).max(sequence.min(primary.sequence));
@@ -114,7 +122,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         match self.state.query(query) {
             Ok(Ok(answer)) => self.answer_query(client, number, QueryAnswer::Done(answer)),
             Ok(Err(Invalid(why))) => self.answer_query(client, number, QueryAnswer::Invalid(why.into())),
-            Err(fault) => self.lose_tables(fault.to_string()),
+            Err(fault) => self.lose_tables(&fault),
         }
     }
 

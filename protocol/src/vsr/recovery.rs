@@ -53,7 +53,9 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             announced: superblock_checkpoint,
             state,
             status: Status::Recovering(Recovering { escalate_at: Tick::ZERO }),
+            room: Room::Ample,
             head_certain: scan.certain,
+            catch_up: CatchUp::Unknown,
             peers: Peers::default(),
             repair: Repair::default(),
             candidate: None,
@@ -114,6 +116,40 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
 
     fn boots_before(&self) -> u64 {
         self.durable.boot_count
+    }
+
+    /// The head of a primary that is heard is no lower than anything that was committed before. What lies
+    /// above the commit number there may yet be replaced, in another view: its primary tells another head.
+    pub(super) fn heard_head(&mut self, head: Op) {
+        // Later heads are those of later requests: under load there would be no end. An old heartbeat that
+        // was long under way makes this early, and costs a look at an old catalog.
+        if self.catch_up == CatchUp::Unknown {
+            self.catch_up = CatchUp::Behind(head);
+        }
+    }
+
+    /// Another view, in which another head counts.
+    pub(super) fn forget_heard_head(&mut self) {
+        if self.catch_up != CatchUp::Done {
+            self.catch_up = CatchUp::Unknown;
+        }
+    }
+
+    pub(super) fn settle_catch_up(&mut self) {
+        let done = match (&self.status, self.catch_up) {
+            (Status::Backup(_), CatchUp::Behind(head)) => self.applied() >= head,
+            // A quorum follows it: nobody else has committed anything that it has not inherited.
+            (Status::Primary(_), _) => self.confirmed() > 0 && self.inheritance_is_applied(),
+            // What is being fetched is a state of the log only when it is complete.
+            (Status::Syncing(_), _) => {
+                self.catch_up = CatchUp::Unknown;
+                false
+            }
+            _ => false,
+        };
+        if done {
+            self.catch_up = CatchUp::Done;
+        }
     }
 
     /// Not fit for its place in the view. A primary leaves; anybody else waits to be told the head.

@@ -56,6 +56,8 @@ pub(super) fn request_key(request: &Request) -> RequestKey {
 pub(super) struct Primary {
     /// The head of the log that this view began with. Reads and requests wait until it is applied.
     pub inherited: Op,
+    /// The newest entry that may have changed what the tables hold for the state machine.
+    pub changed_at: Op,
     /// Up to where each replica has acknowledged the log in this view, with its present disk.
     pub acknowledged: [Op; REPLICAS_MAX],
     pub queue: VecDeque<Request>,

@@ -87,7 +87,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             match self.state.tables_mut().finish_sync() {
                 Ok(true) => self.sync_is_finished(),
                 Ok(false) => self.begin_sync_again(),
-                Err(fault) => self.lose_tables(fault.to_string()),
+                Err(fault) => self.lose_tables(&fault),
             }
         } else if sync.asked_at.is_none() {
             self.ask_donor();
@@ -170,7 +170,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
                 self.send(from, body);
             }
             Ok(None) => self.send(from, Body::SnapshotGone { op }),
-            Err(fault) => self.lose_tables(fault.to_string()),
+            Err(fault) => self.lose_tables(&fault),
         }
     }
 
@@ -200,7 +200,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             None => {
                 sync.target = Some(checkpoint.clone());
                 if let Err(fault) = self.state.tables_mut().begin_sync(&checkpoint) {
-                    return self.lose_tables(fault.to_string());
+                    return self.lose_tables(&fault);
                 }
             }
         }
@@ -248,7 +248,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
                 self.send(from, Body::Rows { op, start, after, rows: page.rows, last: page.last });
             }
             Ok(None) => self.send(from, Body::SnapshotGone { op }),
-            Err(fault) => self.lose_tables(fault.to_string()),
+            Err(fault) => self.lose_tables(&fault),
         }
     }
 
@@ -291,7 +291,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         sync.ranges.pop_front();
         self.event(Event::SyncRangeInstalled);
         if let Err(fault) = self.state.tables_mut().install(&range.start, end.as_deref(), &rows) {
-            self.lose_tables(fault.to_string());
+            self.lose_tables(&fault);
         }
     }
 
@@ -307,7 +307,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     fn sync_is_finished(&mut self) {
         self.event(Event::SyncFinished);
         if let Err(fault) = self.state.reload() {
-            return self.lose_tables(fault.to_string());
+            return self.lose_tables(&fault);
         }
         let checkpoint = self.state.tables().durable().clone();
         self.frozen_at = checkpoint.op();

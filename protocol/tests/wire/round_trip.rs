@@ -8,7 +8,7 @@ use protocol::message::{
 };
 use protocol::state::REASON_SIZE_MAX;
 use protocol::superblock::{SUPERBLOCK_SIZE_MAX, Superblock};
-use protocol::types::{ClientId, Op, Peer, RequestNumber, View};
+use protocol::types::{ClientId, Op, Peer, RequestNumber, Room, View};
 
 use crate::samples;
 
@@ -217,7 +217,14 @@ fn a_heartbeat_never_commits_beyond_its_head() {
     let (op, name) = (Op::new(5), protocol::types::Checksum::new(1));
     let beat = |commit, head_name| {
         let head_name = protocol::types::Checksum::new(head_name);
-        decode_again(&samples::from_replica(Body::Commit { commit, name, head: op, head_name, sequence: 1 }))
+        decode_again(&samples::from_replica(Body::Commit {
+            commit,
+            name,
+            head: op,
+            head_name,
+            sequence: 1,
+            room: Room::Ample,
+        }))
     };
     assert!(beat(op.previous(), 2).is_ok());
     assert!(beat(op, 1).is_ok());

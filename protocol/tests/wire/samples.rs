@@ -9,7 +9,7 @@ use protocol::superblock::Superblock;
 use protocol::tables::{Checkpoint, RangeSummary, RowSum};
 use protocol::types::{
     Checksum, ClientId, ClusterId, Epoch, Incarnation, Nonce, Op, Peer, REPLICAS_MAX, Release, ReplicaId,
-    RequestNumber, SessionId, Timestamp, View,
+    RequestNumber, Room, SessionId, Timestamp, View,
 };
 
 pub(crate) const CLUSTER: ClusterId = ClusterId::new(0xc105_7e50_0000_0000_0000_0000_0000_0001);
@@ -152,6 +152,7 @@ fn to_clients() -> Vec<Body> {
         Outcome::Refused(Refusal::DeadlinePassed),
         Outcome::Refused(Refusal::Invalid("ключ too long".to_owned())),
         Outcome::Refused(Refusal::Busy),
+        Outcome::Refused(Refusal::Full),
     ];
     let reply = |outcome| Reply {
         client: CLIENT,
@@ -177,11 +178,18 @@ fn between_replicas() -> Vec<Body> {
     let (op, name) = (Op::new(101), Checksum::new(0xfeed));
     let (nonce, challenge) = (Nonce::new(7), Nonce::new(8));
     let start_view = |nonce| StartView { commit: Op::new(98), headers: chain(97, 5), nonce };
+    let head_name = Checksum::new(0xbeef);
+    let commit = |room| Body::Commit { commit: op, name, head: op.next(), head_name, sequence: 55, room };
+    let clock = Timestamp::new(1_700_000_000_000_000);
+    let commit_ok = |room| Body::CommitOk { sequence: 55, clock, room };
     vec![
         Body::Prepare { entry: entry(), commit: Op::new(99) },
         Body::PrepareOk { op, name },
-        Body::Commit { commit: op, name, head: op.next(), head_name: Checksum::new(0xbeef), sequence: 55 },
-        Body::CommitOk { sequence: 55, clock: Timestamp::new(1_700_000_000_000_000) },
+        commit(Room::Ample),
+        commit(Room::Pressed),
+        commit(Room::Scarce),
+        commit_ok(Room::Ample),
+        commit_ok(Room::Spent),
         Body::StartViewChange { candidate: View::new(9) },
         Body::DoViewChange(vote()),
         Body::StartView(start_view(None)),

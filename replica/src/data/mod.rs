@@ -16,11 +16,14 @@ mod store;
 mod thread;
 mod vitals;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use protocol::client::ClientSettings;
+use protocol::client::Client;
 use protocol::config::Config;
 use protocol::data::holder::HolderSettings;
 use protocol::data::message::{DataBody, DataRefusal};
@@ -28,7 +31,7 @@ use protocol::data::placement::Layout;
 use protocol::data::receipt::ReceiptKey;
 use protocol::data::upkeep::UpkeepSettings;
 use protocol::message::Message;
-use protocol::types::{ClientId, Peer, ReplicaId};
+use protocol::types::{Peer, ReplicaId};
 
 use crate::driver::{DriverHandle, Inbox};
 use crate::storage::chunks::{ChunkOptions, ChunkStore};
@@ -57,9 +60,11 @@ pub struct DataOptions {
     pub chunks: ChunkOptions,
     pub holder: HolderSettings,
     pub upkeep: UpkeepSettings,
-    pub client: ClientSettings,
-    /// Random, new at every start: upkeep's own name as a client.
-    pub client_id: ClientId,
+    /// What upkeep proposes with. It outlives the data plane, which gives it back: a second one of the
+    /// same name would find the session of the first, number its requests from one again, and be given
+    /// the replies of that one; and one of another name would leave a session behind in which nobody
+    /// says any more what may be collected.
+    pub client: Client,
     pub seed: u64,
 }
 
@@ -71,6 +76,7 @@ pub struct DataOutlets {
 
 pub struct DataPlane {
     handle: DataHandle,
+    data: JoinHandle<Client>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -79,7 +85,6 @@ pub struct DataPlane {
 pub struct DataHandle {
     inbox: Arc<Inbox<Input>>,
     vitals: Arc<DataVitals>,
-    client: ClientId,
 }
 
 impl DataPlane {
@@ -103,9 +108,8 @@ impl DataPlane {
         let (position, scrub_from) = ScrubPosition::open(disk)?;
         let inbox = Arc::new(Inbox::new(CALLS_MAX, CALL_BYTES_MAX));
         let vitals = Arc::new(DataVitals::default());
-        let (queues, mut threads) =
+        let (queues, threads) =
             store::spawn_all(disk.clone(), chunks, position, options.chunks.reserve_bytes, &inbox, &vitals)?;
-        let client = options.client_id;
         let layout = Layout::first(config.quorums);
         let thread = DataThread::new(
             config,
@@ -120,20 +124,23 @@ impl DataPlane {
             report,
             scrub_from,
         );
-        threads.push(std::thread::Builder::new().name("data".to_owned()).spawn(move || thread.run())?);
-        Ok(DataPlane { handle: DataHandle { inbox, vitals, client }, threads })
+        let data = std::thread::Builder::new().name("data".to_owned()).spawn(move || thread.run())?;
+        Ok(DataPlane { handle: DataHandle { inbox, vitals }, data, threads })
     }
 
     pub fn handle(&self) -> DataHandle {
         self.handle.clone()
     }
 
-    /// Waits for the end. When this returns, nobody touches the chunks any more.
-    pub fn join(self) {
+    /// Waits for the end. When this returns, nobody touches the chunks any more. Gives upkeep's client
+    /// back, unless a panic took it.
+    pub fn join(self) -> Option<Client> {
+        let client = self.data.join();
         for thread in self.threads {
             // A thread that panicked has nothing to add.
             let _ = thread.join();
         }
+        client.ok()
     }
 }
 
@@ -154,11 +161,6 @@ impl DataHandle {
     pub fn deliver(&self, message: Message) {
         // What is refused is said again.
         let _ = self.inbox.offer(Input::ClientMessage(message), 1 << 10);
-    }
-
-    /// The name under which this replica's upkeep is a client.
-    pub fn client(&self) -> ClientId {
-        self.client
     }
 
     pub fn stop(&self) {

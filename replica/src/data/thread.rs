@@ -99,9 +99,13 @@ impl DataThread {
     ) -> DataThread {
         let (me, now) = (config.replica, clock::now());
         // Until the core says otherwise, nobody's word counts here.
-        let standing = Standing { incarnation: Incarnation::ZERO, ready: false, primary: false, layout };
-        let replica_count =
-            u8::try_from(config.quorums.replica_count).expect("there are at most seven replicas");
+        let standing = Standing {
+            incarnation: Incarnation::ZERO,
+            ready: false,
+            caught_up: false,
+            primary: false,
+            layout,
+        };
         let mut upkeep = Upkeep::new(me, standing, scrub_from, options.upkeep, options.seed, now);
         for chunk in report.suspects {
             upkeep.on_damage(now, chunk);
@@ -111,15 +115,7 @@ impl DataThread {
             layout,
             holder: Holder::new(me, key, standing, options.holder),
             upkeep,
-            client: Client::new(
-                options.client_id,
-                config.cluster,
-                config.epoch,
-                replica_count,
-                options.client,
-                options.seed,
-                now,
-            ),
+            client: options.client,
             proposals: BTreeMap::new(),
             calls: BTreeMap::new(),
             calls_begun: 0,
@@ -131,7 +127,8 @@ impl DataThread {
         }
     }
 
-    pub(super) fn run(mut self) {
+    /// Tells upkeep's client at the end.
+    pub(super) fn run(mut self) -> Client {
         let mut inputs = Vec::new();
         let mut tick_at = Instant::now();
         let mut keep_at = Instant::now() + KEEP_POSITION_EVERY;
@@ -154,6 +151,7 @@ impl DataThread {
         self.queues.keep_position(self.upkeep.scrub_position());
         self.inbox.close();
         self.queues.close();
+        self.client
     }
 
     /// False if this was the last.
@@ -192,6 +190,8 @@ impl DataThread {
             }
             Input::PeerAnswer { from, call, answer: None } => self.upkeep.on_call_failed(now, from, call),
             Input::Space { available, reserve } => {
+                // What the log and the tables need is not for chunks, however little is reserved.
+                let reserve = reserve.max(self.driver.vitals().space_needed.get());
                 self.holder.set_space(available, reserve);
                 self.upkeep.set_space(now, available, reserve);
             }
@@ -214,6 +214,7 @@ impl DataThread {
         let standing = Standing {
             incarnation: core.incarnation,
             ready: has_place,
+            caught_up: core.caught_up,
             primary: core.is_primary,
             layout: self.layout,
         };

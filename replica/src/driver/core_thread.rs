@@ -21,7 +21,8 @@ use super::open::Core;
 use super::storage::{BackgroundTask, Queues, WalTask};
 use super::vitals::{CoreVitals, Vitals};
 use crate::storage::disk::Disk;
-use crate::storage::tables::Flushed;
+use crate::storage::space::{SpaceKeeper, SpaceNow};
+use crate::storage::tables::{CountedPages, Flushed};
 
 /// How often the core is told the time.
 const TICK: Duration = Duration::from_millis(10);
@@ -55,6 +56,9 @@ pub(super) enum Input {
         entry: Option<Entry>,
     },
     Flushed(Box<Flushed>),
+    Counted(CountedPages),
+    /// So many bytes of the disk are free.
+    Available(u64),
     /// Any answer is true as of some op that was committed; it need not be the newest.
     Ask {
         query: Bytes,
@@ -75,6 +79,8 @@ pub enum Ended {
     Stopped,
     /// The tables cannot be read, and the superblock says so now: the next start fetches them.
     TablesLost(String),
+    /// This could not be written, for want of space. The next start reads what is there.
+    DiskFull(&'static str),
     /// The disk failed, or two replicas hold different truths. The next start looks at what is there.
     Failed(String),
 }
@@ -84,6 +90,7 @@ impl std::fmt::Display for Ended {
         match self {
             Ended::Stopped => f.write_str("stopped"),
             Ended::TablesLost(reason) => write!(f, "the tables are damaged: {reason}"),
+            Ended::DiskFull(what) => write!(f, "the disk is full: {what} could not be written"),
             Ended::Failed(reason) => f.write_str(reason),
         }
     }
@@ -93,6 +100,7 @@ pub(super) struct CoreThread<D: Disk> {
     pub(super) core: Core,
     pub(super) inbox: Arc<Inbox<Input>>,
     pub(super) queues: Queues<D>,
+    pub(super) space: SpaceKeeper,
     pub(super) outbox: Outbox,
     /// What leaves when the inputs at hand have been dealt with.
     pub(super) outgoing: Vec<(Peer, Message)>,
@@ -127,7 +135,7 @@ impl<D: Disk> CoreThread<D> {
             }
             let now = Instant::now();
             // Whose disk has failed says nothing more, also not what was true a moment ago.
-            if !matches!(ended, Some(Ended::Failed(_))) {
+            if !matches!(ended, Some(Ended::Failed(_) | Ended::DiskFull(_))) {
                 self.post();
             }
             if now >= publish_at {
@@ -169,14 +177,31 @@ impl<D: Disk> CoreThread<D> {
                     self.core.on_checkpoint_flushed(effects);
                 }
             }
+            Input::Counted(counted) => self.core.state_mut().tables_mut().finish_count(counted),
+            Input::Available(bytes) => self.judge_space(bytes, effects),
             Input::Ask { query, asked } => asked(self.answer(&query, effects)),
             Input::Resign => self.core.resign(effects),
             Input::StorageFailed { what, error } => {
-                return Some(Ended::Failed(format!("{what}: {error}")));
+                return Some(disk_failed(what, &error));
             }
             Input::Stop => return Some(Ended::Stopped),
         }
         self.perform(effects)
+    }
+
+    fn judge_space(&mut self, available_bytes: u64, effects: &mut Vec<Effect>) {
+        let tables = self.core.state().tables().space();
+        let log_left_bytes = self.vitals.wal_left_bytes.get();
+        let judged = self.space.judge(&SpaceNow { available_bytes, log_left_bytes, tables });
+        self.vitals.space_needed.set(judged.needed_bytes);
+        if judged.wants_count {
+            let job = self.core.state_mut().tables_mut().count_job();
+            self.queues.background.complete(BackgroundTask::Count(job));
+        }
+        if judged.room != self.core.room() {
+            tracing::info!(room = ?judged.room, available_bytes, needed_bytes = judged.needed_bytes, "space");
+        }
+        self.core.on_room(judged.room, effects);
     }
 
     /// In the middle of a sync the tables are a mixture of two states, and say what was never true.
@@ -190,7 +215,7 @@ impl<D: Disk> CoreThread<D> {
                 Some(LocalAnswer { applied: self.core.applied(), incarnations: state.incarnations(), answer })
             }
             Err(fault) => {
-                self.core.tables_cannot_be_read(fault.to_string(), effects);
+                self.core.tables_cannot_be_read(&fault, effects);
                 None
             }
         }
@@ -210,6 +235,10 @@ impl<D: Disk> CoreThread<D> {
                     }
                 }
                 Effect::Halt(Halt::TablesLost(reason)) => return Some(Ended::TablesLost(reason)),
+                Effect::Halt(Halt::DiskFailed(reason)) => {
+                    let error = self.core.state().tables().failure();
+                    return Some(error.map_or(Ended::Failed(reason), |error| disk_failed("tables", &error)));
+                }
                 Effect::Halt(Halt::Diverged(what)) => return Some(Ended::Failed(what)),
                 Effect::Event(event) => self.note(event),
             }
@@ -236,6 +265,7 @@ impl<D: Disk> CoreThread<D> {
                 | Event::Throttled
                 | Event::CheckpointStarted
                 | Event::CheckpointDurable
+                | Event::CheckpointWaited
                 | Event::WalReclaimed
                 | Event::EntryRepaired
                 | Event::HeadersRepaired
@@ -243,6 +273,10 @@ impl<D: Disk> CoreThread<D> {
                 | Event::RequestDuplicateInPipeline
                 | Event::SyncRangeInstalled
                 | Event::SyncRangeSkipped
+                | Event::GrowthRefused
+                | Event::GrowthDelayed
+                | Event::FreeingDelayed
+                | Event::CarriedOn
         );
         if rare {
             let (view, commit) = (self.core.view().get(), self.core.commit().get());
@@ -266,14 +300,23 @@ impl<D: Disk> CoreThread<D> {
             durable: core.durable_through(),
             commit: core.commit(),
             applied: core.applied(),
+            caught_up: core.has_caught_up(),
             checkpoint: core.checkpoint().op(),
             incarnation: superblock.incarnation,
             boot_count: superblock.boot_count,
             sessions: core.state().sessions().count(),
             rows_in_memory: core.state().tables().rows_in_memory(),
             amnesiac: superblock.amnesiac.is_some(),
+            room: core.room(),
             peers: others.map(|id| (id, core.peer_standing(id))).collect(),
             events: self.events.clone(),
         });
+    }
+}
+
+fn disk_failed(what: &'static str, error: &io::Error) -> Ended {
+    match error.kind() {
+        io::ErrorKind::StorageFull => Ended::DiskFull(what),
+        _ => Ended::Failed(format!("{what}: {error}")),
     }
 }

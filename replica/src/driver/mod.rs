@@ -5,8 +5,9 @@
 //!   deliver ──▶ inbox ──▶ core thread ──▶ outbox ──▶ the network, or a client in this process
 //!                 ▲            │
 //!                 │            ├──▶ wal thread: appends, reads; one sync for each group
-//!                 └────────────┼──▶ superblock thread
-//!                 completions  └──▶ flush thread: checkpoints, spare segments
+//!                 ├────────────┼──▶ superblock thread
+//!                 │            ├──▶ flush thread: checkpoints, spare segments
+//!                 completions  └──▶ space thread: how much of the disk is free
 //! ```
 //!
 //! In reading order: opening a disk (`open`), the loop (`core_thread`), the threads below it
@@ -69,12 +70,13 @@ impl Driver {
         let inbox = Arc::new(Inbox::with_turns(BOUNDS, CLIENT_TURN_MAX));
         let vitals = Arc::new(Vitals::default());
         let queues = Queues::new();
-        let OpenReplica { core, wal, superblocks } = replica;
-        let storage = storage::spawn_all(&queues, &inbox, wal, superblocks, &vitals)?;
+        let OpenReplica { core, wal, superblocks, disk, space } = replica;
+        let storage = storage::spawn_all(&queues, &inbox, wal, superblocks, disk, &vitals)?;
         let thread = CoreThread {
             core,
             inbox: inbox.clone(),
             queues,
+            space,
             outbox,
             outgoing: Vec::new(),
             vitals: vitals.clone(),

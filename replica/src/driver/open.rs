@@ -14,6 +14,7 @@ use protocol::types::Nonce;
 use protocol::vsr::Replica;
 
 use crate::storage::disk::Disk;
+use crate::storage::space::SpaceKeeper;
 use crate::storage::superblock::{Opened, SuperblockStore};
 use crate::storage::tables::{DiskTables, OpenError, TablesOptions};
 use crate::storage::wal::{Wal, WalOptions};
@@ -25,6 +26,9 @@ pub struct OpenReplica<D: Disk> {
     pub core: Core,
     pub wal: Wal<D>,
     pub superblocks: SuperblockStore<D>,
+    /// Tells how much space is left.
+    pub disk: D,
+    pub space: SpaceKeeper,
 }
 
 /// Why a replica cannot start. Each says what helps.
@@ -180,7 +184,8 @@ pub fn open<D: Disk>(
         }
     };
     let core = Replica::new(config.clone(), superblock, scan, state, seed);
-    Ok(OpenReplica { core, wal, superblocks })
+    let space = SpaceKeeper::new(&config.limits, options.segment_size);
+    Ok(OpenReplica { core, wal, superblocks, disk: disk.clone(), space })
 }
 
 /// The inner error says why the tables cannot be trusted.

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::entry::Entry;
 use protocol::superblock::Superblock;
@@ -15,8 +15,11 @@ use super::inbox::Inbox;
 use super::vitals::Vitals;
 use crate::storage::disk::Disk;
 use crate::storage::superblock::SuperblockStore;
-use crate::storage::tables::FlushJob;
+use crate::storage::tables::{CountJob, FlushJob};
 use crate::storage::wal::{Spare, SpareJob, Wal};
+
+/// How often the free space is looked at. What is accepted in between must fit into what is kept.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What the log's thread is asked for.
 pub(super) enum WalTask<D: Disk> {
@@ -29,6 +32,7 @@ pub(super) enum WalTask<D: Disk> {
 /// What takes long and is waited for by nobody in particular.
 pub(super) enum BackgroundTask<D: Disk> {
     Flush(FlushJob),
+    Count(CountJob),
     Spare(SpareJob<D>),
 }
 
@@ -38,6 +42,8 @@ pub(super) struct Queues<D: Disk> {
     pub wal: Arc<Inbox<WalTask<D>>>,
     pub superblock: Arc<Inbox<Box<Superblock>>>,
     pub background: Arc<Inbox<BackgroundTask<D>>>,
+    /// Carries nothing: the thread behind it looks at the disk by itself until this is closed.
+    pub space: Arc<Inbox<()>>,
 }
 
 impl<D: Disk> Queues<D> {
@@ -46,6 +52,7 @@ impl<D: Disk> Queues<D> {
             wal: Arc::new(Inbox::for_completions()),
             superblock: Arc::new(Inbox::for_completions()),
             background: Arc::new(Inbox::for_completions()),
+            space: Arc::new(Inbox::for_completions()),
         }
     }
 
@@ -53,6 +60,7 @@ impl<D: Disk> Queues<D> {
         self.wal.close();
         self.superblock.close();
         self.background.close();
+        self.space.close();
     }
 }
 
@@ -62,6 +70,7 @@ impl<D: Disk> Clone for Queues<D> {
             wal: self.wal.clone(),
             superblock: self.superblock.clone(),
             background: self.background.clone(),
+            space: self.space.clone(),
         }
     }
 }
@@ -91,12 +100,14 @@ pub(super) fn spawn_all<D: Disk>(
     core: &Arc<Inbox<Input>>,
     wal: Wal<D>,
     superblocks: SuperblockStore<D>,
+    disk: D,
     vitals: &Arc<Vitals>,
 ) -> io::Result<Vec<JoinHandle<()>>> {
     Ok(vec![
         spawn_wal(queues, core.clone(), wal, vitals.clone())?,
         spawn_superblock(queues, core.clone(), superblocks)?,
         spawn_background(queues, core.clone())?,
+        spawn_space(queues, core.clone(), disk)?,
     ])
 }
 
@@ -107,6 +118,7 @@ fn spawn_wal<D: Disk>(
     mut wal: Wal<D>,
     vitals: Arc<Vitals>,
 ) -> io::Result<JoinHandle<()>> {
+    vitals.wal_left_bytes.set(wal.space_left());
     let background = queues.background.clone();
     let queue = queues.wal.clone();
     let more = queue.clone();
@@ -126,11 +138,13 @@ fn spawn_wal<D: Disk>(
             }
             if !wal.has_pending() {
                 vitals.wal_bytes.set(wal.used_bytes());
+                vitals.wal_left_bytes.set(wal.space_left());
                 return Ok(());
             }
             let begun = Instant::now();
             let durable = wal.commit_group()?;
             vitals.wal_sync.record(begun.elapsed());
+            vitals.wal_left_bytes.set(wal.space_left());
             if !durable.is_empty() {
                 completions.complete(Input::Appended(durable));
             }
@@ -167,9 +181,10 @@ fn spawn_background<D: Disk>(queues: &Queues<D>, core: Arc<Inbox<Input>>) -> io:
         for task in tasks.drain(..) {
             match task {
                 BackgroundTask::Flush(job) => {
-                    let flushed = job.run().map_err(io::Error::other)?;
+                    let flushed = job.run()?;
                     completions.complete(Input::Flushed(Box::new(flushed)));
                 }
+                BackgroundTask::Count(job) => completions.complete(Input::Counted(job.run())),
                 // A full disk has no room for a spare; the group that needs one will say so.
                 BackgroundTask::Spare(job) => match job.run() {
                     Ok(spare) => wal.complete(WalTask::Install(spare)),
@@ -181,5 +196,20 @@ fn spawn_background<D: Disk>(queues: &Queues<D>, core: Arc<Inbox<Input>>) -> io:
             }
         }
         Ok(())
+    })
+}
+
+/// Others write to the disk, too: looking at it once is not enough.
+fn spawn_space<D: Disk>(queues: &Queues<D>, core: Arc<Inbox<Input>>, disk: D) -> io::Result<JoinHandle<()>> {
+    let queue = queues.space.clone();
+    std::thread::Builder::new().name("space".to_owned()).spawn(move || {
+        let mut nothing = Vec::new();
+        loop {
+            // A file system that does not say is one that has no room, until a write proves it.
+            core.complete(Input::Available(disk.available().unwrap_or(0)));
+            if !queue.take(&mut nothing, Some(Instant::now() + LOOK_EVERY)) {
+                return;
+            }
+        }
     })
 }

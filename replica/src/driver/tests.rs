@@ -14,6 +14,7 @@ use protocol::data::placement::Layout;
 use protocol::data::receipt::ReceiptKey;
 use protocol::message::Message;
 use protocol::quorums::Quorums;
+use protocol::tables::TableFault;
 use protocol::types::{ClientId, ClusterId, Epoch, Nonce, Peer, ReplicaId, Timestamp};
 use protocol::vsr::{Effect, Halt, StatusName};
 use protocol::wire::Wire;
@@ -345,7 +346,7 @@ fn a_core_that_is_told_of_damage_remembers_it_and_ends() {
         open(&cluster.disk(id), &cluster.config(id), catalog(), options, 1).unwrap();
     let mut effects = Vec::new();
     core.start(clock::now(), clock::wall(), &mut effects);
-    core.tables_cannot_be_read("a block is rotten".to_owned(), &mut effects);
+    core.tables_cannot_be_read(&TableFault::damage("a block is rotten"), &mut effects);
 
     let (mut remembered, mut halt) = (false, None);
     for _ in 0..10 {
@@ -361,7 +362,7 @@ fn a_core_that_is_told_of_damage_remembers_it_and_ends() {
         }
     }
     assert!(remembered, "the next start has to know");
-    assert_eq!(halt, Some(Halt::TablesLost("a block is rotten".to_owned())));
+    assert_eq!(halt, Some(Halt::TablesLost("table unreadable: a block is rotten".to_owned())));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use protocol::types::{Incarnation, Op, ReplicaId, View};
+use protocol::types::{Incarnation, Op, ReplicaId, Room, View};
 use protocol::vsr::{Event, PeerStanding, StatusName};
 
 /// A number that one thread sets and others read.
@@ -76,6 +76,8 @@ pub struct CoreVitals {
     pub durable: Op,
     pub commit: Op,
     pub applied: Op,
+    /// Whether all that had been committed when this replica began is applied.
+    pub caught_up: bool,
     pub checkpoint: Op,
     pub incarnation: Incarnation,
     pub boot_count: u64,
@@ -83,15 +85,18 @@ pub struct CoreVitals {
     pub sessions: usize,
     pub rows_in_memory: usize,
     pub amnesiac: bool,
+    /// What the disk has room for.
+    pub room: Room,
     pub peers: Vec<(ReplicaId, PeerStanding)>,
     pub events: BTreeMap<Event, u64>,
 }
 
 impl CoreVitals {
-    /// Whether this replica takes part and has applied what is known to be committed, or nearly so.
+    /// Whether this replica takes part and has applied what is known to be committed, or nearly so. A
+    /// backup that has just begun knows of nothing that its own disk does not name: that is not enough.
     pub fn is_ready(&self) -> bool {
         const LAG_OPS_MAX: u64 = 64;
-        self.status == StatusName::Normal && self.commit.since(self.applied) <= LAG_OPS_MAX
+        self.status == StatusName::Normal && self.caught_up && self.commit.since(self.applied) <= LAG_OPS_MAX
     }
 }
 
@@ -100,6 +105,10 @@ pub struct Vitals {
     core: Mutex<Option<CoreVitals>>,
     pub wal_sync: Durations,
     pub wal_bytes: Gauge,
+    /// What the log can take without another segment.
+    pub wal_left_bytes: Gauge,
+    /// So much free space is not for chunks: the log and the tables need it.
+    pub space_needed: Gauge,
     pub messages_in: Gauge,
     pub messages_refused: Gauge,
     pub inbox_depth: Gauge,

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod expected_panic;
 mod numbered;
 pub mod scrub_position;
+pub mod space;
 pub mod superblock;
 pub mod tables;
 pub mod wal;

@@ -27,8 +27,9 @@ use crate::node::Core;
 use crate::random::Random;
 pub use store::{CheckTask, Checked, Owner, Report, WriteTask, Written};
 
-/// Space that is kept free for the log: little, because these disks have little.
-const RESERVE_BYTES: u64 = 64 << 10;
+/// Space that is kept free of chunks. As in practice it is more than what the log needs, so that a disk
+/// may be too full for the one and not for the other.
+const RESERVE_BYTES: u64 = 8 << 20;
 
 /// How often the space of the disk is looked at.
 const LOOK_MS: u64 = 1_000;
@@ -88,6 +89,8 @@ pub struct Plane {
     calls: BTreeMap<u64, Caller>,
     calls_begun: u64,
     look_at: Tick,
+    /// What the log and the tables need of the disk.
+    pub log_needs: u64,
     /// What waits for the group under way to end.
     pub writes: Vec<WriteTask>,
     pub writing: bool,
@@ -108,7 +111,13 @@ impl Plane {
         let client = ClientId::new(wide());
         let (store, report) = ChunkStore::open(disk, config.cluster, config.replica, options)?;
         let layout = Layout::first(config.quorums);
-        let standing = Standing { incarnation: Incarnation::ZERO, ready: false, primary: false, layout };
+        let standing = Standing {
+            incarnation: Incarnation::ZERO,
+            ready: false,
+            caught_up: false,
+            primary: false,
+            layout,
+        };
         let mut upkeep = Upkeep::new(config.replica, standing, None, UPKEEP, random.word(), now);
         for chunk in report.suspects {
             upkeep.on_damage(now, chunk);
@@ -133,6 +142,7 @@ impl Plane {
             proposals: BTreeMap::new(),
             calls: BTreeMap::new(),
             calls_begun: 0,
+            log_needs: 0,
             look_at: now,
             writes: Vec::new(),
             writing: false,
@@ -189,8 +199,9 @@ impl Plane {
         let available = self.disk.unobserved(|| replica::storage::disk::Disk::available(&self.disk));
         let available = available.unwrap_or(0);
         self.look_at = now.plus(LOOK_MS);
-        self.holder.set_space(available, RESERVE_BYTES);
-        self.upkeep.set_space(now, available, RESERVE_BYTES);
+        let reserve = RESERVE_BYTES.max(self.log_needs);
+        self.holder.set_space(available, reserve);
+        self.upkeep.set_space(now, available, reserve);
     }
 
     /// The machines hear of the core, and what time it is.
@@ -201,6 +212,7 @@ impl Plane {
             incarnation: superblock.incarnation,
             ready: superblock.amnesiac.is_none()
                 && !matches!(status, StatusName::Rejoining | StatusName::Syncing),
+            caught_up: core.has_caught_up(),
             primary: core.is_primary(),
             layout: self.layout,
         };

@@ -1,6 +1,7 @@
 //! What machines do with their disks, and when.
 
 use protocol::types::{Checksum, Op};
+use replica::storage::space::Judgement;
 
 use super::{Happening, World};
 use crate::node::{Done, Job};
@@ -67,8 +68,27 @@ impl World {
                     }
                 });
             }
+            Ok(Done::Counted(counted)) => {
+                self.with_core(machine, boot, |core, _| core.state_mut().tables_mut().finish_count(counted));
+            }
             Err(error) => self.io_failed(machine, what, &error),
         }
+    }
+
+    /// What a disk has room for is looked at often, as what is accepted in between must fit, too.
+    pub(super) fn judge_space(&mut self, machine: usize, boot: u64) {
+        let host = &mut self.machines[machine];
+        let disk = host.disk.clone();
+        let Some(process) = host.process.as_mut().filter(|_| host.boot == boot) else { return };
+        let Judgement { room, needed_bytes, wants_count } = process.judge_space(&disk);
+        if let Some(plane) = &mut process.plane {
+            plane.log_needs = needed_bytes;
+        }
+        if wants_count {
+            let job = process.core.state_mut().tables_mut().count_job();
+            self.begin_job(machine, Job::Count(job));
+        }
+        self.with_core(machine, boot, |core, out| core.on_room(room, out));
     }
 
     /// Reads at once, and tells the core a little later.

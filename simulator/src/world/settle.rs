@@ -92,7 +92,8 @@ impl World {
         if outside.len() > spare { BTreeSet::new() } else { outside }
     }
 
-    /// Every healed machine is normal, holds the whole log and has applied it, and no client waits.
+    /// Every healed machine is normal, holds the whole log, has applied it and knows that, and no client
+    /// waits.
     fn is_settled(&mut self) -> bool {
         if !self.what_is_unsettled().is_empty() || self.look_at_chunks > self.now {
             return false;
@@ -114,9 +115,10 @@ impl World {
                 Some(process) => {
                     let core = &process.core;
                     let whole = core.durable_through() == core.head().0 && core.applied() >= committed;
-                    if core.status() != StatusName::Normal || !whole || core.applied() != core.head().0 {
+                    let current = core.applied() == core.head().0 && core.has_caught_up();
+                    if core.status() != StatusName::Normal || !whole || !current {
                         text.push_str(&format!(
-                            "replica {index}: {:?} view {} log_view {} head {} commit {} applied {} durable {}; ",
+                            "replica {index}: {:?} view {} log_view {} head {} commit {} applied {} durable {} caught up {}; ",
                             core.status(),
                             core.view(),
                             core.log_view(),
@@ -124,6 +126,7 @@ impl World {
                             core.commit(),
                             core.applied(),
                             core.durable_through(),
+                            core.has_caught_up(),
                         ));
                     }
                 }

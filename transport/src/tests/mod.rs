@@ -119,7 +119,14 @@ fn message(from: Peer, body: Body) -> Message {
 }
 
 fn heartbeat(from: Peer, sequence: u64) -> Message {
-    message(from, Body::CommitOk { sequence, clock: protocol::types::Timestamp::new(1) })
+    message(
+        from,
+        Body::CommitOk {
+            sequence,
+            clock: protocol::types::Timestamp::new(1),
+            room: protocol::types::Room::Ample,
+        },
+    )
 }
 
 /// Sends until it arrives, as the protocol would.

@@ -1,12 +1,15 @@
 //! Words become bytes and words again.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::world::{chunked_body, received};
+use super::world::{LAYOUT, RECEIPT_KEY, chunked_body, received};
 use crate::catalog::*;
 use crate::data::outline::ChunkRoot;
 use crate::data::receipt::{Proof, Receipt};
+use crate::machine::Machine as _;
 use crate::types::{Checksum, Incarnation, ReplicaId, SessionId, Timestamp};
 
 fn etag(seed: u8) -> ETag {
@@ -176,6 +179,34 @@ fn every_operation_survives_its_encoding_and_passes_its_own_check() {
         assert_eq!(operation.check(&CatalogLimits::standard()), Ok(()), "{operation:?}");
         assert_eq!(Operation::from_bytes(&operation.to_bytes()), Ok(operation));
     }
+}
+
+/// On a full disk everything must be possible that makes room, or there would be no way back.
+#[test]
+fn what_makes_room_does_not_grow() {
+    let catalog = Catalog::new(CatalogLimits::standard(), LAYOUT, RECEIPT_KEY);
+    let mut grow = BTreeSet::new();
+    let mut others = BTreeSet::new();
+    for operation in operations() {
+        let name = format!("{operation:?}");
+        let name = name.split([' ', '{']).next().unwrap().to_owned();
+        let names = if catalog.grows(&operation.to_bytes()) { &mut grow } else { &mut others };
+        names.insert(name);
+    }
+    let expected = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let freeing = [
+        "AbortUpload",
+        "Collect",
+        "CompleteUpload",
+        "DeleteAccessKey",
+        "DeleteBucket",
+        "DeleteObjects",
+        "Rebuilt",
+        "Settle",
+    ];
+    assert_eq!(others, expected(&freeing));
+    assert_eq!(grow.len(), 9, "{grow:?}");
+    assert!(!catalog.grows(&Bytes::from_static(b"what is no operation")));
 }
 
 #[test]

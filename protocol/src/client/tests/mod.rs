@@ -164,6 +164,23 @@ fn a_busy_primary_is_asked_again_under_the_same_number_and_nobody_else_is() {
     assert_eq!(world.log.effects[0].1, RequestNumber::new(1));
 }
 
+/// Asking again would not help, and whoever waits could have deleted something in the meantime.
+#[test]
+fn a_request_that_finds_no_room_fails_at_once_and_the_session_goes_on() {
+    let mut world = World::registered(11);
+    world.mood = Mood::Full;
+    let ticket = world.submit(1);
+    world.run(100);
+    assert_eq!(world.failure(ticket), Some(&Failure::Full));
+    assert_eq!(sends_of(&world, 1).len(), 1);
+    world.mood = Mood::Fine;
+    let next = world.submit(2);
+    world.run(100);
+    assert_eq!(world.done[&next].1, operation(2));
+    assert_eq!(world.log.effects_of(&operation(1)), 0);
+    assert_eq!(world.log.sessions_begun, 1);
+}
+
 #[test]
 fn requests_beyond_the_window_wait_for_answers() {
     let mut world = World::registered(9);

@@ -124,6 +124,8 @@ impl Log {
 pub(super) enum Mood {
     Fine,
     Busy,
+    /// Refuses operations for want of room.
+    Full,
     /// Executes, and its answers are lost.
     Mute,
     /// Refuses whatever is late, without a look at the log.
@@ -352,6 +354,11 @@ impl World {
         let answer = match body {
             Body::Request(request) if self.mood == Mood::Busy => {
                 Body::Reply(refusal(&request, Refusal::Busy))
+            }
+            Body::Request(request)
+                if self.mood == Mood::Full && matches!(request.operation, Operation::Machine(_)) =>
+            {
+                Body::Reply(refusal(&request, Refusal::Full))
             }
             Body::Request(request) if self.mood == Mood::Hasty && self.clock() > request.deadline => {
                 Body::Reply(refusal(&request, Refusal::DeadlinePassed))

@@ -15,6 +15,7 @@ fn standing() -> Standing {
     Standing {
         incarnation: Incarnation::new(5),
         ready: true,
+        caught_up: true,
         primary: false,
         layout: Layout::first(Quorums::of(3)),
     }

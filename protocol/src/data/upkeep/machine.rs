@@ -121,15 +121,14 @@ impl Upkeep {
         upkeep
     }
 
-    /// While the replica's word does not count, nothing is done. When another disk is in use, or the
+    /// While the replica's word does not count, or its catalog is old, nothing is done. When another disk is in use, or the
     /// tables are another state, everything begins anew; what is still under way is ignored when it is
     /// reported.
     pub fn set_standing(&mut self, now: Tick, standing: Standing) {
         self.advance(now);
         let before = std::mem::replace(&mut self.standing, standing);
-        if (before.incarnation, before.ready, before.layout)
-            != (standing.incarnation, standing.ready, standing.layout)
-        {
+        let state = |it: Standing| (it.incarnation, it.ready, it.caught_up, it.layout);
+        if state(before) != state(standing) {
             self.begin_anew();
         } else if before.primary != standing.primary {
             self.chores = Chores::new(self.now);
@@ -143,6 +142,12 @@ impl Upkeep {
         self.space_bytes = available_bytes.saturating_sub(reserve_bytes);
         self.hasten_collection();
         self.settle();
+    }
+
+    /// A look at an old catalog is soon over, and passes by whatever has come since: a scrub would come
+    /// again a week later, and take a damaged chunk for one that nobody refers to.
+    fn is_working(&self) -> bool {
+        self.standing.ready && self.standing.caught_up
     }
 
     /// Whether there is hardly any room for chunks.
@@ -281,7 +286,7 @@ impl Upkeep {
 
     /// When `on_tick` has something to do, whatever else happens.
     pub fn next_tick(&self) -> Option<Tick> {
-        if !self.standing.ready {
+        if !self.is_working() {
             return None;
         }
         let duties = [
@@ -322,7 +327,7 @@ impl Upkeep {
     /// one thing may be the beginning of another, so it goes on until nothing begins.
     fn settle(&mut self) {
         let mut before = None;
-        while self.standing.ready && before != Some(self.steps()) {
+        while self.is_working() && before != Some(self.steps()) {
             before = Some(self.steps());
             self.settle_findings();
             self.settle_debts();

@@ -9,7 +9,7 @@ use crate::message::{Body, QueryAnswer, StartView, VOTE_SLOTS_MAX, Vote};
 use crate::state::{Outcome, Reply, decode_reason, encode_reason};
 use crate::superblock::decode_row_sum;
 use crate::tables::{Checkpoint, RangeSummary, Row};
-use crate::types::{Checksum, Nonce, Op, REPLICAS_MAX, Timestamp};
+use crate::types::{Checksum, Nonce, Op, REPLICAS_MAX, Room, Timestamp};
 
 /// The numbers of the kinds. A number that is no longer used is never used again.
 mod kind {
@@ -125,14 +125,16 @@ pub(super) fn encode(body: &Body, out: &mut Encoder) {
             entry.encode(out);
         }
         Body::PrepareOk { op, name } | Body::GetEntry { op, name } => encode_named(*op, *name, out),
-        Body::Commit { commit, name, head, head_name, sequence } => {
+        Body::Commit { commit, name, head, head_name, sequence, room } => {
             encode_named(*commit, *name, out);
             encode_named(*head, *head_name, out);
             out.u64(*sequence);
+            out.u8(encode_room(*room));
         }
-        Body::CommitOk { sequence, clock } => {
+        Body::CommitOk { sequence, clock, room } => {
             out.u64(*sequence);
             out.u64(clock.get());
+            out.u8(encode_room(*room));
         }
         Body::StartViewChange { candidate } => out.u64(candidate.get()),
         Body::DoViewChange(vote) => vote.encode(out),
@@ -203,6 +205,7 @@ pub(super) fn decode(kind: u8, input: &mut Decoder) -> Result<Body, DecodeError>
         kind::COMMIT_OK => Body::CommitOk {
             sequence: input.u64("commit_ok.sequence")?,
             clock: Timestamp::new(input.u64("commit_ok.clock")?),
+            room: decode_room(input, "commit_ok.room")?,
         },
         kind::START_VIEW_CHANGE => {
             Body::StartViewChange { candidate: input.view("start_view_change.candidate")? }
@@ -287,7 +290,27 @@ fn decode_commit(input: &mut Decoder) -> Result<Body, DecodeError> {
     if commit > head || (commit == head && name != head_name) {
         return Err(DecodeError::Invalid("commit.head"));
     }
-    Ok(Body::Commit { commit, name, head, head_name, sequence: input.u64("commit.sequence")? })
+    let sequence = input.u64("commit.sequence")?;
+    Ok(Body::Commit { commit, name, head, head_name, sequence, room: decode_room(input, "commit.room")? })
+}
+
+const fn encode_room(room: Room) -> u8 {
+    match room {
+        Room::Ample => 0,
+        Room::Pressed => 1,
+        Room::Scarce => 2,
+        Room::Spent => 3,
+    }
+}
+
+fn decode_room(input: &mut Decoder, field: &'static str) -> Result<Room, DecodeError> {
+    match input.u8(field)? {
+        0 => Ok(Room::Ample),
+        1 => Ok(Room::Pressed),
+        2 => Ok(Room::Scarce),
+        3 => Ok(Room::Spent),
+        _ => Err(DecodeError::Invalid(field)),
+    }
 }
 
 fn decode_get_headers(input: &mut Decoder) -> Result<Body, DecodeError> {

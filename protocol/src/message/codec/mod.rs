@@ -48,7 +48,7 @@ pub const MESSAGE_SIZE_MAX: usize = (1 << 20) + (64 << 10);
 
 const MAGIC: u32 = u32::from_le_bytes(*b"VSTN");
 /// The format of frames and bodies. What changes either, changes this.
-const WIRE_VERSION: u16 = 1;
+const WIRE_VERSION: u16 = 2;
 
 const SIZE_START: usize = 8;
 const SIZE_END: usize = 12;

@@ -1,5 +1,6 @@
 //! A frozen overlay becomes durable: one sorted transaction, on whatever thread runs it.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,6 +8,7 @@ use protocol::entry::EntryHeader;
 use protocol::tables::{Checkpoint, TableFault, begins_range};
 use redb::{Database, StorageError, WriteTransaction};
 
+use super::ledger::Ledger;
 use super::overlay::Overlay;
 use super::ranges::{Ranges, Rows};
 use super::snapshot::Snapshot;
@@ -19,6 +21,7 @@ pub struct FlushJob {
     pub(super) rows: Arc<Overlay>,
     pub(super) ranges: Arc<Ranges>,
     pub(super) epoch: Epoch,
+    pub(super) ledger: Arc<Ledger>,
 }
 
 /// What `DiskTables::finish_flush` takes over.
@@ -40,7 +43,11 @@ impl Epoch {
 impl FlushJob {
     /// An error is one of the disk, and ends the process like any failed write: the tables stay as
     /// they were at the checkpoint before, and opening them tells whether they are damaged.
-    pub fn run(self) -> Result<Flushed, TableFault> {
+    pub fn run(self) -> io::Result<Flushed> {
+        self.flush().map_err(|fault| self.ledger.error(&fault))
+    }
+
+    fn flush(&self) -> Result<Flushed, TableFault> {
         let mut transaction = self.database.begin_write().map_err(fault)?;
         // The transaction's turn is the turn against `begin_sync`.
         if self.epoch.has_passed() {

@@ -12,11 +12,13 @@
 //! redb's cache.
 
 mod flush;
+mod ledger;
 mod overlay;
 mod ranges;
 mod receive;
 mod row_key;
 mod snapshot;
+mod space;
 #[cfg(test)]
 mod tests;
 mod verified_file;
@@ -40,10 +42,13 @@ use super::disk::{Disk, DiskFile};
 use super::expected_panic;
 use flush::Epoch;
 pub use flush::{FlushJob, Flushed};
+use ledger::Ledger;
 use overlay::Overlay;
 use ranges::{Range, Ranges};
 use receive::Receiving;
 use snapshot::Snapshot;
+pub use space::{CountJob, CountedPages, TablesSpace};
+use space::{Counted, Weight};
 use verified_file::VerifiedFile;
 
 pub const TABLES_NAME: &str = "tables";
@@ -115,12 +120,15 @@ impl From<redb::Error> for OpenError {
 
 pub struct DiskTables {
     active: Overlay,
+    active_weight: Weight,
     frozen: Option<Frozen>,
     base: Snapshot,
     /// The checkpoint before, for peers that are still fetching it.
     previous: Option<Snapshot>,
     receiving: Option<Receiving>,
     epoch: Arc<AtomicU64>,
+    ledger: Arc<Ledger>,
+    counted: Counted,
     // Last: redb closes only after the snapshots have let go of it.
     database: Arc<Database>,
 }
@@ -128,6 +136,7 @@ pub struct DiskTables {
 struct Frozen {
     header: EntryHeader,
     rows: Arc<Overlay>,
+    weight: Weight,
 }
 
 impl DiskTables {
@@ -158,6 +167,7 @@ impl DiskTables {
             Some(backend) => backend,
             None => create_file(disk)?,
         };
+        let ledger = backend.ledger();
         let mut database = redb::Builder::new()
             .set_cache_size(options.cache_bytes)
             .create_with_backend(backend)
@@ -181,11 +191,14 @@ impl DiskTables {
             .map_err(|fault| OpenError::Damaged(fault.reason))?;
         Ok(DiskTables {
             active: Overlay::new(),
+            active_weight: Weight::default(),
             frozen: None,
             base,
             previous: None,
             receiving,
             epoch: Arc::new(AtomicU64::new(0)),
+            ledger,
+            counted: Counted::NEVER,
             database: Arc::new(database),
         })
     }
@@ -205,6 +218,7 @@ impl DiskTables {
             rows: frozen.rows.clone(),
             ranges: self.base.ranges.clone(),
             epoch: Epoch { current: self.epoch.clone(), seen: self.epoch.load(Ordering::Acquire) },
+            ledger: self.ledger.clone(),
         })
     }
 
@@ -215,14 +229,27 @@ impl DiskTables {
         let Some(snapshot) = flushed.0.filter(|flushed| flushed.checkpoint.header == frozen.header) else {
             return false;
         };
+        self.counted.flushed(frozen.weight, self.file_bytes());
         self.previous = Some(std::mem::replace(&mut self.base, snapshot));
         self.frozen = None;
         true
     }
 
+    /// The first write to the tables' file that failed. Nothing can be read or written since.
+    pub fn failure(&self) -> Option<io::Error> {
+        self.ledger.failure()
+    }
+
     /// Rows in memory, for metrics and for admission.
     pub fn rows_in_memory(&self) -> usize {
         self.active.len() + self.frozen.as_ref().map_or(0, |frozen| frozen.rows.len())
+    }
+
+    fn write(&mut self, key: &[u8], value: Option<Bytes>) {
+        self.active_weight.add(key, value.as_deref());
+        if let Some(before) = self.active.insert(key.into(), value) {
+            self.active_weight.remove(key, before.as_deref());
+        }
     }
 
     fn snapshot_at(&self, op: Op) -> Option<&Snapshot> {
@@ -238,16 +265,16 @@ impl Tables for DiskTables {
         let frozen = || self.frozen.as_ref().and_then(|frozen| frozen.rows.get(key));
         match self.active.get(key).or_else(frozen) {
             Some(changed) => Ok(changed.clone()),
-            None => self.base.get(key),
+            None => self.base.get(key).map_err(|fault| self.ledger.judge(fault)),
         }
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.active.insert(key.into(), Some(Bytes::copy_from_slice(value)));
+        self.write(key, Some(Bytes::copy_from_slice(value)));
     }
 
     fn delete(&mut self, key: &[u8]) {
-        self.active.insert(key.into(), None);
+        self.write(key, None);
     }
 
     fn scan(
@@ -257,7 +284,8 @@ impl Tables for DiskTables {
         visit: &mut dyn FnMut(&[u8], &[u8]) -> Scan,
     ) -> Result<(), TableFault> {
         let frozen = self.frozen.as_ref().map(|frozen| frozen.rows.as_ref());
-        overlay::scan(&self.active, frozen, &self.base.rows, (from, to), visit)
+        let scanned = overlay::scan(&self.active, frozen, &self.base.rows, (from, to), visit);
+        scanned.map_err(|fault| self.ledger.judge(fault))
     }
 }
 
@@ -271,7 +299,8 @@ impl ReplicaTables for DiskTables {
         assert!(self.receiving.is_none());
         assert!(header.op > self.base.checkpoint.op());
         let rows = Arc::new(std::mem::take(&mut self.active));
-        self.frozen = Some(Frozen { header: header.clone(), rows });
+        let weight = std::mem::take(&mut self.active_weight);
+        self.frozen = Some(Frozen { header: header.clone(), rows, weight });
     }
 
     fn frozen(&self) -> bool {
@@ -305,11 +334,12 @@ impl ReplicaTables for DiskTables {
         bytes_max: usize,
     ) -> Result<Option<RowPage>, TableFault> {
         let snapshot = self.snapshot_at(checkpoint);
-        snapshot.map(|snapshot| snapshot.page(start, end, after, bytes_max)).transpose()
+        let page = snapshot.map(|snapshot| snapshot.page(start, end, after, bytes_max)).transpose();
+        page.map_err(|fault| self.ledger.judge(fault))
     }
 
     fn begin_sync(&mut self, target: &Checkpoint) -> Result<(), TableFault> {
-        self.receive_begin(target)
+        self.receive_begin(target).map_err(|fault| self.ledger.judge(fault))
     }
 
     fn syncing(&self) -> Option<&Checkpoint> {
@@ -321,16 +351,16 @@ impl ReplicaTables for DiskTables {
     }
 
     fn install(&mut self, start: &[u8], end: Option<&[u8]>, rows: &[Row]) -> Result<(), TableFault> {
-        self.receive_install(start, end, rows)
+        self.receive_install(start, end, rows).map_err(|fault| self.ledger.judge(fault))
     }
 
     fn finish_sync(&mut self) -> Result<bool, TableFault> {
-        self.receive_finish()
+        self.receive_finish().map_err(|fault| self.ledger.judge(fault))
     }
 }
 
 fn fault(error: impl Display) -> TableFault {
-    TableFault { reason: error.to_string() }
+    TableFault::damage(error.to_string())
 }
 
 /// A new, empty file in place of nothing, or of one whose creation was interrupted.

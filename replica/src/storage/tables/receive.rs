@@ -12,6 +12,7 @@ use redb::{Durability, ReadableTable, WriteTransaction};
 
 use super::ranges::{Range, Ranges, bounds};
 use super::snapshot::Snapshot;
+use super::space::Weight;
 use super::{CHECKPOINT, DiskTables, META, RANGES, ROWS, SYNCING, encode_checkpoint, fault, load_ranges};
 
 /// So many bytes of rows may have to be fetched again after a crash.
@@ -27,6 +28,7 @@ pub(super) struct Receiving {
 impl DiskTables {
     pub(super) fn receive_begin(&mut self, target: &Checkpoint) -> Result<(), TableFault> {
         self.active.clear();
+        self.active_weight = Weight::default();
         self.frozen = None;
         self.previous = None;
         self.epoch.fetch_add(1, Ordering::AcqRel);

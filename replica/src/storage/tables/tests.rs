@@ -1,6 +1,6 @@
 use std::ops::Bound;
 
-use protocol::tables::begins_range;
+use protocol::tables::{FaultCause, begins_range};
 use protocol::types::{ClusterId, Epoch as ClusterEpoch};
 
 use super::*;
@@ -386,6 +386,79 @@ fn a_full_disk_fails_the_flush_and_leaves_the_checkpoint_before() {
     disk.set_capacity(u64::MAX);
     let tables = open(&disk).unwrap();
     assert_eq!((content(&tables), tables.durable().op()), (model, Op::new(10)));
+}
+
+/// redb refuses reads, too, once a write has failed. That was taken for damage: every replica whose disk
+/// was full forgot its tables.
+#[test]
+fn tables_that_cannot_be_written_are_not_called_damaged() {
+    let disk = SimulatedDisk::new(1);
+    let (tables, model) = filled(&disk, 3);
+    drop(tables);
+    let options = TablesOptions { cache_bytes: 0, verify: false };
+    let mut tables = DiskTables::open(&disk, &genesis(), options).unwrap();
+    disk.set_capacity(disk.used_bytes());
+    for number in 0..400 {
+        tables.put(&key(number), &[1; 1000]);
+    }
+    tables.freeze(&header(20));
+    let Err(error) = tables.flush_job().unwrap().run() else { panic!("there is no room for it") };
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert_eq!(tables.failure().unwrap().kind(), io::ErrorKind::StorageFull);
+    let unwritten = model.keys().find(|it| tables.get(it).is_err()).expect("redb reads nothing any more");
+    assert_eq!(tables.get(unwritten).unwrap_err().cause, FaultCause::Disk);
+    assert_eq!(tables.scan(&[], None, &mut |_, _| Scan::Continue).unwrap_err().cause, FaultCause::Disk);
+}
+
+#[test]
+fn what_was_deleted_can_be_used_anew_after_three_checkpoints() {
+    let disk = SimulatedDisk::new(1);
+    let mut tables = open(&disk).unwrap();
+    let row = [7; 3_000];
+    (0..500).for_each(|number| tables.put(&key(number), &row));
+    let owed = tables.space().flush_bytes;
+    let before = tables.space().file_bytes;
+    checkpoint(&mut tables, 10);
+    let taken = tables.space().file_bytes - before;
+    assert!((1_500_000..=owed).contains(&taken), "{taken} of {owed}");
+
+    (0..450).for_each(|number| tables.delete(&key(number)));
+    let mut reusable = Vec::new();
+    for op in [20, 30, 40] {
+        checkpoint(&mut tables, op);
+        assert!(tables.space().is_uncounted);
+        let counted = tables.count_job().run();
+        tables.finish_count(counted);
+        assert!(!tables.space().is_uncounted);
+        reusable.push(tables.space().reusable_bytes);
+    }
+    // Half of what is free is counted.
+    assert!(reusable[0] < 200_000, "{reusable:?}");
+    assert!(reusable[2] > 800_000 || tables.space().file_bytes < 600_000, "{reusable:?}");
+
+    // What waits for a flush does not take it twice.
+    let file = tables.space().file_bytes;
+    (0..200).for_each(|number| tables.put(&key(1_000 + number), &row));
+    checkpoint(&mut tables, 50);
+    assert!(tables.space().file_bytes < file + 300_000);
+    assert!(tables.space().reusable_bytes < reusable[2]);
+}
+
+#[test]
+fn rows_are_weighed_once_however_often_they_are_written() {
+    let disk = SimulatedDisk::new(1);
+    let mut tables = open(&disk).unwrap();
+    assert_eq!(tables.space().flush_bytes, 0);
+    tables.put(b"a", &[1; 4_000]);
+    let once = tables.space().flush_bytes;
+    tables.put(b"a", &[1; 40_000]);
+    tables.put(b"a", &[2; 4_000]);
+    assert_eq!(tables.space().flush_bytes, once);
+    tables.delete(b"a");
+    assert!(tables.space().flush_bytes < once);
+    tables.freeze(&header(10));
+    tables.put(b"b", &[1; 4_000]);
+    assert!(tables.space().flush_bytes > once);
 }
 
 #[test]

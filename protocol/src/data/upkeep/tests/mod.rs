@@ -439,6 +439,25 @@ fn the_scrub_goes_on_where_work_was_left() {
     world.settle("the copy is sound", |world| world.holds_soundly(1, ids[2]));
 }
 
+/// The catalog of a start is that of the last checkpoint. A scrub that looked there found nothing to be
+/// verified, was done, and came again after a week.
+#[test]
+fn nothing_is_looked_at_before_the_catalog_has_caught_up() {
+    let settings = UpkeepSettings { scrub_period_ms: 1 << 40, ..settings() };
+    let mut world = World::with(3, 27, settings);
+    let id = world.put(2, &[0, 1, 2], &[0, 1, 2]);
+    world.restart_behind(1);
+    world.rot(1, id.chunk(1), 0);
+    world.run(60_000);
+    assert_eq!(world.marks(1, |_| true), 0);
+
+    world.nodes[1].frozen = false;
+    world.settle("everything was verified", |world| {
+        world.marks(1, |mark| matches!(mark, Mark::Scrubbed { bytes } if *bytes > 0)) > 0
+    });
+    world.settle("the copy is sound again", |world| world.holds_soundly(1, id));
+}
+
 /// A chunk was lost for good. The replica that owes it never became whole, and so it never verified
 /// anything again: the rest rotted unseen.
 #[test]

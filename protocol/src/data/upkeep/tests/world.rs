@@ -373,6 +373,9 @@ impl World {
             if !node.standing.ready && incarnation > node.standing.incarnation {
                 node.stand(self.now, Standing { incarnation, ready: true, ..node.standing });
             }
+            if !node.standing.caught_up {
+                node.stand(self.now, Standing { caught_up: true, ..node.standing });
+            }
         }
     }
 
@@ -465,9 +468,18 @@ impl World {
         let node = &mut self.nodes[index];
         node.store = Store::default();
         node.state = State::new(self.layout);
-        let standing = Standing { ready: false, ..node.standing };
+        let standing = Standing { ready: false, caught_up: false, ..node.standing };
         node.restart(standing, None, self.settings, self.now);
         self.commit(Entry::Rejoin(replica(index)));
+    }
+
+    /// The process starts again with tables from before everything, and hears of nobody yet.
+    pub(super) fn restart_behind(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        node.state = State::new(self.layout);
+        node.frozen = true;
+        let standing = Standing { caught_up: false, ..node.standing };
+        node.restart(standing, None, self.settings, self.now);
     }
 
     pub(super) fn restart(&mut self, index: usize) {
@@ -763,7 +775,8 @@ impl World {
 impl Node {
     fn new(index: usize, layout: Layout, settings: UpkeepSettings, now: Tick) -> Node {
         let primary = index == 0;
-        let standing = Standing { incarnation: Incarnation::ZERO, ready: true, primary, layout };
+        let standing =
+            Standing { incarnation: Incarnation::ZERO, ready: true, caught_up: true, primary, layout };
         let (upkeep, holder) = machines(index, standing, None, settings, now);
         Node {
             upkeep,

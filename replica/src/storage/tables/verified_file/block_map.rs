@@ -69,6 +69,8 @@ pub(super) struct BlockMap {
     groups: Vec<Group>,
     /// The groups that are not cut off.
     group_count: usize,
+    /// Blocks that were ever written, and not cut off since.
+    written: u64,
 }
 
 #[derive(Debug)]
@@ -111,7 +113,7 @@ impl Group {
 
 impl BlockMap {
     pub(super) fn empty() -> BlockMap {
-        BlockMap { groups: Vec::new(), group_count: 0 }
+        BlockMap { groups: Vec::new(), group_count: 0, written: 0 }
     }
 
     /// The map that `root` seals; None if it is not there.
@@ -126,7 +128,9 @@ impl BlockMap {
                 None => return Ok(None),
             }
         }
-        let map = BlockMap { group_count: groups.len(), groups };
+        let tags = groups.iter().flat_map(|group| group.tags.iter());
+        let written = tags.filter(|tag| **tag != Tag::NEVER_WRITTEN).count() as u64;
+        let map = BlockMap { group_count: groups.len(), groups, written };
         Ok((map.digest() == root.map).then_some(map))
     }
 
@@ -143,8 +147,14 @@ impl BlockMap {
     pub(super) fn set_tag(&mut self, block: u64, tag: Tag) {
         let (group, index) = group_of(block);
         let group = &mut self.groups[usize::try_from(group).expect("in memory")];
-        group.tags[usize::try_from(index).expect("below 512")] = tag;
+        let before = std::mem::replace(&mut group.tags[usize::try_from(index).expect("below 512")], tag);
         group.changed = true;
+        self.written += u64::from(tag != Tag::NEVER_WRITTEN);
+        self.written -= u64::from(before != Tag::NEVER_WRITTEN);
+    }
+
+    pub(super) fn written(&self) -> u64 {
+        self.written
     }
 
     /// Blocks that are cut off have never been written, should they come back.

@@ -27,18 +27,21 @@ mod stride;
 mod tests;
 
 use std::io;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::StorageBackend;
 
+use super::ledger::Ledger;
 use crate::storage::disk::{DiskFile, is_unreadable};
 use block_map::{BlockMap, GROUP_BLOCKS, Tag, group_of, place_of, read_stride, strides_for};
-use stride::{BLOCK, BLOCK_SIZE, STRIDE, STRIDE_SIZE, Seal, Stride};
+pub(super) use stride::{BLOCK, STRIDE};
+use stride::{BLOCK_SIZE, STRIDE_SIZE, Seal, Stride};
 
 #[derive(Debug)]
 pub(super) struct VerifiedFile<F: DiskFile> {
     file: F,
     state: Mutex<State>,
+    ledger: Arc<Ledger>,
 }
 
 #[derive(Debug)]
@@ -80,14 +83,24 @@ impl<F: DiskFile> VerifiedFile<F> {
                     changed: false,
                     failed: false,
                 };
-                return Ok(VerifiedFile { file, state: Mutex::new(state) });
+                return Ok(VerifiedFile::new(file, state));
             }
         }
         // Both copies have been written before anything was stored.
         if blank {
-            return Ok(VerifiedFile { file, state: Mutex::new(State::empty()) });
+            return Ok(VerifiedFile::new(file, State::empty()));
         }
         Err(damaged("neither copy of the root block is whole, with its map".to_owned()))
+    }
+
+    fn new(file: F, state: State) -> VerifiedFile<F> {
+        let ledger = Ledger::default();
+        ledger.set_written_blocks(state.map.written());
+        VerifiedFile { file, state: Mutex::new(state), ledger: Arc::new(ledger) }
+    }
+
+    pub(super) fn ledger(&self) -> Arc<Ledger> {
+        self.ledger.clone()
     }
 
     /// The first bytes of block 0.
@@ -131,12 +144,13 @@ impl<F: DiskFile> VerifiedFile<F> {
                 let seal = Seal { sequence, place, ..Seal::default() };
                 tags.push(Tag::of(stride::encode(block, &seal, &mut raw)));
             }
-            self.file.write_at(place_of(first) * STRIDE, &raw)?;
+            self.ledger.note(self.file.write_at(place_of(first) * STRIDE, &raw))?;
             let mut state = self.state();
             state.changed = true;
             for (block, tag) in (first..).zip(tags) {
                 state.map.set_tag(block, tag);
             }
+            self.ledger.set_written_blocks(state.map.written());
         }
         Ok(())
     }
@@ -226,12 +240,13 @@ impl<F: DiskFile> StorageBackend for VerifiedFile<F> {
         let block_count = len.div_ceil(BLOCK);
         let size = strides_for(block_count) * STRIDE;
         if self.file.len()? < size {
-            self.file.set_len(size)?;
+            self.ledger.note(self.file.set_len(size))?;
         }
         let mut state = self.state();
         let before = std::mem::replace(&mut state.block_count, block_count);
         state.map.resize(before, block_count);
         state.changed |= before != block_count;
+        self.ledger.set_written_blocks(state.map.written());
         Ok(())
     }
 
@@ -244,9 +259,9 @@ impl<F: DiskFile> StorageBackend for VerifiedFile<F> {
             (state.seal(), state.block_count)
         };
         for (place, raw) in &writes {
-            self.file.write_at(place * STRIDE, raw)?;
+            self.ledger.note(self.file.write_at(place * STRIDE, raw))?;
         }
-        self.file.sync()?;
+        self.ledger.note(self.file.sync())?;
         let size_needed = {
             let mut state = self.state();
             state.failed = false;
@@ -256,7 +271,7 @@ impl<F: DiskFile> StorageBackend for VerifiedFile<F> {
             state.strides_needed() * STRIDE
         };
         if self.file.len()? > size_needed {
-            self.file.set_len(size_needed)?;
+            self.ledger.note(self.file.set_len(size_needed))?;
         }
         Ok(())
     }

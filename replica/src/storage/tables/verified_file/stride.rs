@@ -5,9 +5,9 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 use crate::storage::disk::SECTOR_SIZE;
 
 pub(super) const BLOCK_SIZE: usize = 4096;
-pub(super) const BLOCK: u64 = BLOCK_SIZE as u64;
+pub(in super::super) const BLOCK: u64 = BLOCK_SIZE as u64;
 pub(super) const STRIDE_SIZE: usize = BLOCK_SIZE + SECTOR_SIZE;
-pub(super) const STRIDE: u64 = STRIDE_SIZE as u64;
+pub(in super::super) const STRIDE: u64 = STRIDE_SIZE as u64;
 /// Distinguishes these blocks from everything else that is hashed like them.
 const DOMAIN: &[u8; 16] = b"viewstone tables";
 const CHECKSUM_SIZE: usize = 16;
