@@ -55,7 +55,7 @@ pub(crate) async fn run<L: Link>(cluster: Cluster<L>, plan: Plan) -> Result<Repo
 }
 
 /// Bytes that nothing can make shorter, from a generator that anybody can repeat.
-fn noise(count: usize) -> Bytes {
+pub(super) fn noise(count: usize) -> Bytes {
     let mut bytes = vec![0; count];
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for piece in bytes.chunks_mut(8) {

@@ -123,9 +123,6 @@ impl<L: Link> Copy<'_, L> {
             }
             (None, None) => {
                 let copied = self.refer(Vec::new(), self.source.conditions.clone()).await?;
-                if matches!(copied, Referred::Changed) {
-                    return Err(ErrorCode::PreconditionFailed.into());
-                }
                 self.or_store(copied).await
             }
             (None, Some(_)) => self.read_and_refer(wanted).await,
