@@ -143,7 +143,7 @@ impl<L: Link> Load<L> {
         let start = PieceStart::Offset { offset: 0 };
         let record = self.cluster.open(bucket(), key, start).await?;
         let record = record.map_err(|error| ClusterError::Invalid(error.to_string()))?;
-        let mut reader = record.read(0..length, 1)?;
+        let mut reader = record.read(0..length, 1).await?;
         let mut count = 0;
         while let Some(bytes) = reader.next().await? {
             count += bytes.len() as u64;
