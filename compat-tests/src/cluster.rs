@@ -87,7 +87,9 @@ impl Cluster {
 
     pub fn start_replica(&mut self, id: usize) {
         let mut command = self.about("replica", id);
-        command.args(["--admin", &self.admins[id]]);
+        command.args(["--listen", &self.peers[id], "--admin", &self.admins[id]]);
+        // A machine whose disk is nearly full can still run tests.
+        command.args(["--reserve", "64MiB"]);
         if !std::mem::replace(&mut self.founded[id], true) {
             command.arg("--new-cluster");
         }

@@ -1,13 +1,14 @@
 //! The bytes of a request.
 //!
 //! In reading order: checksums (`checksum`), the framing of `aws-chunked` (`chunked`), what the headers say of
-//! a body (`declared`), the body itself (`payload`), what memory all bodies may take (`budget`), and the way into
-//! the cluster (`store`).
+//! a body (`declared`), the body itself (`payload`), what memory all bodies may take (`budget`), those that are
+//! documents (`document`), and the way into the cluster (`store`).
 
 mod budget;
 mod checksum;
 mod chunked;
 mod declared;
+mod document;
 mod payload;
 mod store;
 #[cfg(test)]
@@ -15,5 +16,6 @@ pub(crate) mod testing;
 
 pub use budget::{MEMORY_BYTES, MEMORY_BYTES_MIN, MemoryBudget};
 pub use checksum::{Algorithm, Checksum, ChecksumKind, ChecksumType};
+pub use document::{DOCUMENT_BYTES_MAX, document};
 pub use payload::{Digested, Payload};
 pub use store::{BODY_BYTES_MAX, check_length, store};

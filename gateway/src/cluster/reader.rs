@@ -203,3 +203,112 @@ impl<L: Link> Reader<L> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use protocol::catalog::{BodyId, ChunkedBody, ETag, Encoding, Extent, ObjectSummary, PieceSource};
+    use protocol::client::ClientSettings;
+    use protocol::data::message::DataBody;
+    use protocol::data::outline::{BLOCK_SIZE, Outline};
+    use protocol::data::placement::Layout;
+    use protocol::message::Message;
+    use protocol::quorums::Quorums;
+    use protocol::types::{ClientId, ClusterId, Epoch, ReplicaId, SessionId, Timestamp};
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::cluster::{ClusterOptions, Unreachable};
+
+    const CHUNK_SIZE: u32 = 4 << 20;
+
+    /// All replicas have all chunks, and take a while to say so. Their log says nothing.
+    struct Holders {
+        chunks: Vec<Bytes>,
+    }
+
+    impl Link for Holders {
+        fn send(&self, _to: ReplicaId, _message: Message) {}
+
+        async fn call(
+            &self,
+            _to: ReplicaId,
+            body: DataBody,
+            _patience: Duration,
+        ) -> Result<DataBody, Unreachable> {
+            let DataBody::GetBlocks { chunk, first, count, .. } = body else {
+                return Err(Unreachable("nothing else is asked for".into()));
+            };
+            sleep(Duration::from_millis(5)).await;
+            let bytes = &self.chunks[chunk.index as usize];
+            let at = |block: u32| ((block * BLOCK_SIZE) as usize).min(bytes.len());
+            let (outline, blocks) = (Outline::of(bytes), bytes.slice(at(first)..at(first + count)));
+            Ok(DataBody::Blocks { outline, first, bytes: blocks })
+        }
+
+        fn nearest(&self) -> Option<ReplicaId> {
+            None
+        }
+    }
+
+    fn record(chunks: Vec<Bytes>) -> Record<Holders> {
+        let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        let chunk_count = u32::try_from(chunks.len()).unwrap();
+        let body = ChunkedBody {
+            length,
+            chunk_size: CHUNK_SIZE,
+            extents: vec![Extent { chunk_count, encoding: Encoding::Copies { count: 3 } }],
+            roots: chunks.iter().map(|chunk| Outline::of(chunk).root()).collect(),
+        };
+        let id = BodyId { session: SessionId::new(1), upload: 1 };
+        let source = PieceSource::Chunked { id, body, offset: 0 };
+        let cluster = Cluster::start(
+            Holders { chunks },
+            ClusterOptions {
+                cluster: ClusterId::new(1),
+                epoch: Epoch::ZERO,
+                layout: Layout::first(Quorums::of(3)),
+                client: ClientId::new(1),
+                seed: 1,
+                settings: ClientSettings::standard(),
+            },
+        );
+        let summary = ObjectSummary {
+            version: 1,
+            size: length,
+            etag: ETag::simple([0; 16]),
+            last_modified: Timestamp::new(0),
+            checksums: Vec::new(),
+        };
+        Record {
+            op: Op::new(1),
+            object: Object { summary, headers: Vec::new(), tags: Vec::new(), upload: None },
+            pieces: vec![Piece { part: 0, offset: 0, length, source }],
+            more: false,
+            bucket: BucketRef::named("b"),
+            key: "k".into(),
+            cluster,
+            guard: ReadGuard::of_nobody(),
+        }
+    }
+
+    /// What was read ahead had come long since, but nobody had looked at it: the reader took its holders
+    /// for silent, and the client of a slow line lost its download.
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_is_left_alone_for_a_minute_goes_on() {
+        let chunk = |seed: u8, size: u32| Bytes::from(vec![seed; size as usize]);
+        let chunks = vec![chunk(1, CHUNK_SIZE), chunk(2, CHUNK_SIZE), chunk(3, 7)];
+        let whole = chunks.concat();
+        let mut reader = record(chunks).read(0..whole.len() as u64, 1).unwrap();
+        let mut read = Vec::new();
+        for pause in (0..).map(|turn: u32| if turn.is_multiple_of(40) { 60 } else { 0 }) {
+            match reader.next().await.unwrap() {
+                Some(bytes) => read.extend_from_slice(&bytes),
+                None => break,
+            }
+            sleep(Duration::from_secs(pause)).await;
+        }
+        assert!(read == whole);
+    }
+}

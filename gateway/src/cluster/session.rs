@@ -233,6 +233,18 @@ pub(super) struct ReadGuard {
     commands: mpsc::Sender<Command>,
 }
 
+#[cfg(test)]
+impl ReadGuard {
+    /// Of a read that no session knows of.
+    pub(super) fn of_nobody() -> ReadGuard {
+        let mut fence = Fence::new();
+        fence.on_session_began(SessionId::new(1));
+        let ticket = fence.begin_read().expect("there is a session");
+        let (commands, _) = mpsc::channel(1);
+        ReadGuard { ticket, commands }
+    }
+}
+
 impl Drop for ReadGuard {
     fn drop(&mut self) {
         say(&self.commands, Command::EndRead(self.ticket));

@@ -186,15 +186,18 @@ impl Query {
         self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// A number between zero and `most`; what is greater counts as `most`. None if it is not given.
+    /// A number between zero and `most`; what is greater counts as `most`, but one that no client has in
+    /// an `int` is a mistake. None if it is not given.
     pub fn number(&self, name: &'static str, most: u32) -> S3Result<Option<u32>> {
         let Some(text) = self.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
-        let number = text.parse::<i32>().ok().and_then(|number| u32::try_from(number).ok());
-        let number = number.ok_or_else(|| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let number =
+            text.parse::<i32>().ok().filter(|_| digits).and_then(|number| u32::try_from(number).ok());
+        let Some(number) = number else {
             let error =
-                S3Error::invalid_argument(format!("{name} is not an integer between 0 and 2147483647"));
-            error.detail("ArgumentName", name).detail("ArgumentValue", text)
-        })?;
+                S3Error::invalid_argument(format!("Provided {name} not an integer or within integer range"));
+            return Err(error.detail("ArgumentName", name).detail("ArgumentValue", text));
+        };
         Ok(Some(number.min(most)))
     }
 }
@@ -273,13 +276,15 @@ mod tests {
 
     #[test]
     fn numbers_are_bounded_and_not_negative() {
-        let query = Query::parse("a=5&b=5000&c=-1&d=x&e=&f=99999999999999").unwrap();
+        let query = Query::parse("a=5&b=5000&c=-1&d=x&e=&f=2147483648&h=2147483647&i=%2B1").unwrap();
         assert_eq!(query.number("a", 1000), Ok(Some(5)));
         assert_eq!(query.number("b", 1000), Ok(Some(1000)));
         assert_eq!(query.number("c", 1000).unwrap_err().code, ErrorCode::InvalidArgument);
         assert_eq!(query.number("d", 1000).unwrap_err().code, ErrorCode::InvalidArgument);
         assert_eq!(query.number("e", 1000), Ok(None));
         assert_eq!(query.number("f", 1000).unwrap_err().code, ErrorCode::InvalidArgument);
+        assert_eq!(query.number("h", 1000), Ok(Some(1000)));
+        assert_eq!(query.number("i", 1000).unwrap_err().code, ErrorCode::InvalidArgument);
         assert_eq!(query.number("g", 1000), Ok(None));
     }
 }

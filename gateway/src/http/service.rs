@@ -22,6 +22,7 @@ use crate::s3::{self, ErrorCode, S3Error, S3Result};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 const ID_2: HeaderName = HeaderName::from_static("x-amz-id-2");
+const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
 
 /// Requests that are worked on at once. Who comes on top is told to come again.
 const REQUESTS_MAX: usize = 1_024;
@@ -128,6 +129,12 @@ impl<L: Link> Gateway<L> {
             micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             "answered"
         );
+        // Clients learn the region so before they know how to sign: also from a refusal.
+        if name == Operation::HeadBucket.name()
+            && let Ok(region) = HeaderValue::from_str(&self.options.region)
+        {
+            response.headers_mut().insert(BUCKET_REGION, region);
+        }
         let id = HeaderValue::from_str(&id).expect("hexadecimal digits");
         response.headers_mut().insert(ID_2, id.clone());
         response.headers_mut().insert(REQUEST_ID, id);
@@ -197,7 +204,7 @@ impl<L: Link> Call<'_, L> {
     /// What the catalog answers to a query, and an error of either kind in S3's words.
     pub(crate) async fn read(&self, query: &CatalogQuery) -> S3Result<protocol::catalog::Answer> {
         let (_, answer) = self.cluster().read(query).await?;
-        Ok(answer.map_err(S3Error::from)?)
+        answer.map_err(S3Error::from)
     }
 
     /// The same for an operation.
@@ -206,7 +213,7 @@ impl<L: Link> Call<'_, L> {
         operation: &protocol::catalog::Operation,
     ) -> S3Result<protocol::catalog::Success> {
         let (_, reply) = self.cluster().submit(operation).await?;
-        Ok(reply.map_err(S3Error::from)?)
+        reply.map_err(S3Error::from)
     }
 }
 

@@ -13,11 +13,11 @@ use protocol::catalog::{
 use super::multipart::{self, UploadRef};
 use super::parts_checksum::{Claim, is_as_listed};
 use super::{ErrorCode, S3Result, bucket, conditions, unsupported};
-use crate::body::{Algorithm, Checksum, Payload};
+use crate::body::{self, Algorithm, Checksum, Payload};
 use crate::cluster::{Cluster, ClusterError, Link};
 use crate::http::response::{self, Response};
 use crate::http::{Call, Head};
-use crate::s3::xml::{DOCUMENT_BYTES_MAX, Document, Element, malformed};
+use crate::s3::xml::{Document, Element, malformed};
 
 /// So many parts are read at once: as many as one page has.
 const PAGE_PARTS: u32 = 1000;
@@ -39,7 +39,7 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, payload: Payload) -> S3R
     let conditions = conditions::for_write(head)?;
     let size = head.parsed_header("x-amz-mp-object-size")?;
     let claim = Claim::of(head)?;
-    let listed = parse(&payload.collect(DOCUMENT_BYTES_MAX).await?)?;
+    let listed = parse(&body::document(payload, &call.gateway.memory).await?)?;
     let upload = UploadRef::of(head, bucket::reference(call).await?)?;
     let parts = named(&upload, &listed)?;
     let cluster = call.cluster();

@@ -5,11 +5,11 @@ use http::header::LOCATION;
 use http::{HeaderName, HeaderValue, StatusCode};
 use protocol::catalog::{BUCKET_TAG_COUNT_MAX, Operation, Tags, check_bucket_name};
 
-use crate::body::Payload;
+use crate::body::{self, Payload};
 use crate::cluster::Link;
 use crate::http::response::{self, Response};
 use crate::http::{Call, Head};
-use crate::s3::xml::{DOCUMENT_BYTES_MAX, Element};
+use crate::s3::xml::Element;
 use crate::s3::{ErrorCode, S3Error, S3Result, bucket, tags, unsupported};
 
 const OBJECT_OWNERSHIP: HeaderName = HeaderName::from_static("x-amz-object-ownership");
@@ -25,7 +25,7 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, payload: Payload) -> S3R
     check_name(name)?;
     unsupported::check(call.head)?;
     check_ownership(call.head)?;
-    let configuration = Configuration::parse(&payload.collect(DOCUMENT_BYTES_MAX).await?)?;
+    let configuration = Configuration::parse(&body::document(payload, &call.gateway.memory).await?)?;
     let operation = Operation::CreateBucket {
         name: name.to_owned().into(),
         owner: call.caller.owner.clone().into(),

@@ -14,11 +14,11 @@ use protocol::catalog::{
 };
 use protocol::config::Limits;
 
-use crate::body::Payload;
+use crate::body::{self, Payload};
 use crate::cluster::{ClusterError, Link};
 use crate::http::Call;
 use crate::http::response::{self, Response};
-use crate::s3::xml::{DOCUMENT_BYTES_MAX, Document, Element, malformed};
+use crate::s3::xml::{Document, Element, malformed};
 use crate::s3::{ErrorCode, S3Error, S3Result, bucket, unsupported};
 
 /// The most keys of a request.
@@ -52,7 +52,7 @@ type Outcome = Result<(), S3Error>;
 
 pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, payload: Payload) -> S3Result<Response> {
     unsupported::check(call.head)?;
-    let request = Request::parse(&payload.collect(DOCUMENT_BYTES_MAX).await?)?;
+    let request = Request::parse(&body::document(payload, &call.gateway.memory).await?)?;
     let bucket = bucket::reference(call).await?;
     let mut outcomes: Vec<Outcome> = request
         .objects

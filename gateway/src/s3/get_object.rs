@@ -52,7 +52,7 @@ async fn attempt<L: Link>(
     let mut reader = record.read(range, call.seed())?;
     match reader.next().await {
         Ok(Some(first)) => {
-            *answer.body_mut() = Body::new(ObjectBody::new(first, reader, length));
+            *answer.body_mut() = Body::new(ObjectBody::begun(first, reader, length));
             Ok(Some(answer))
         }
         Ok(None) => Err(ClusterError::Lost("the beginning of the object".into()).into()),

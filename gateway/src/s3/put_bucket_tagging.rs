@@ -3,15 +3,15 @@
 use http::StatusCode;
 use protocol::catalog::{BUCKET_TAG_COUNT_MAX, Operation, Tags};
 
-use crate::body::Payload;
+use crate::body::{self, Payload};
 use crate::cluster::Link;
 use crate::http::Call;
 use crate::http::response::{self, Response};
-use crate::s3::xml::DOCUMENT_BYTES_MAX;
 use crate::s3::{S3Result, bucket, tags};
 
 pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, payload: Payload) -> S3Result<Response> {
-    let tags = tags::parse_document(&payload.collect(DOCUMENT_BYTES_MAX).await?, BUCKET_TAG_COUNT_MAX)?;
+    let tags =
+        tags::parse_document(&body::document(payload, &call.gateway.memory).await?, BUCKET_TAG_COUNT_MAX)?;
     put(call, tags).await
 }
 

@@ -218,7 +218,7 @@ impl<L: Link> Copy<'_, L> {
             0 => Body::empty(),
             _ => {
                 let reader = record.read(offset..offset + length, self.call.seed())?;
-                Body::new(ObjectBody::new(Bytes::new(), reader, length))
+                Body::new(ObjectBody::new(reader, length))
             }
         };
         let headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(length))]);

@@ -5,5 +5,5 @@
 mod read;
 mod write;
 
-pub(crate) use read::{DOCUMENT_BYTES_MAX, Element, malformed};
+pub(crate) use read::{Element, malformed};
 pub(crate) use write::Document;

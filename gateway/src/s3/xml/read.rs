@@ -4,11 +4,8 @@
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
+use crate::body::DOCUMENT_BYTES_MAX;
 use crate::s3::{ErrorCode, S3Error, S3Result};
-
-/// The longest document that is read. The longest honest ones list 10,000 parts with their checksums, or
-/// 1000 keys of 1024 bytes.
-pub(crate) const DOCUMENT_BYTES_MAX: usize = 4 << 20;
 
 /// Twice what the deepest document of S3 needs.
 const DEPTH_MAX: usize = 16;

@@ -27,6 +27,8 @@ pub struct GetSettings {
     /// The pause before a replica is asked again, jittered; doubled each time, up to the maximum.
     pub retry_ms: u64,
     pub retry_max_ms: u64,
+    /// When nobody has a chunk, all are asked once more after this pause, jittered.
+    pub look_again_ms: u64,
     /// A call that is not answered for so long is given up.
     pub silence_ms: u64,
     /// A span of which nothing comes for so long fails the get.
@@ -47,6 +49,7 @@ impl GetSettings {
             slow_ms: 2_000,
             retry_ms: 50,
             retry_max_ms: 2_000,
+            look_again_ms: 250,
             silence_ms: 5_000,
             timeout_ms: 20_000,
         }
@@ -56,7 +59,7 @@ impl GetSettings {
 /// Why the bytes do not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GetFailure {
-    /// Every replica says that it has no sound copy. If the record has changed meanwhile, that is as it
+    /// Every replica has said twice that it has no sound copy. If the record has changed meanwhile, that is as it
     /// should be; otherwise the chunk is lost.
     Missing { chunk: ChunkId },
     /// Those that may have a copy could not be asked.
