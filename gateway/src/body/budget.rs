@@ -18,8 +18,10 @@
 //!   which are cheaper, and a hundred slow ones still leave room for another.
 //! - **Sending** waits for replicas only, which store a chunk within seconds or fail. A chunk pays with its
 //!   bytes from when it is full to when the last of those who send it has let go of it: the permit is
-//!   part of the buffer. Who waits gets his turn in order, and nobody who has a permit waits for another
-//!   one with it. A body's last chunk needs none, it takes its upload's place in the first part with it.
+//!   part of the buffer. Who waits gets his turn in order, and what he waits for never waits for a place that
+//!   he holds: chunks that are sent need none. This also bounds what slow replicas are asked to store at once,
+//!   so that a chunk is not given up only because all others were sent beside it. A body of one chunk takes
+//!   its place in the first part with it instead, and need not wait behind large ones.
 //! - **Small** bodies travel in the log and never wait behind large ones.
 //!
 //! Chunks that are stored are kept a while for replicas that are late (a replica that is down is always
@@ -121,7 +123,7 @@ impl MemoryBudget {
 
     /// For a document, which a client sends as slowly as it likes.
     pub(super) async fn document(&self, bytes: usize) -> S3Result<OwnedSemaphorePermit> {
-        self.acquire(&self.filling, bytes).await
+        self.acquire(&self.filling, bytes, self.patience).await
     }
 
     /// A place for an upload of so many bytes, or of nobody knows how many.
@@ -177,8 +179,8 @@ impl MemoryBudget {
 }
 
 impl Place {
-    /// The last chunk of the upload, which takes the place with it.
-    pub(super) fn send_last(self, buffer: Vec<u8>) -> Bytes {
+    /// The only chunk of the upload, which takes the place with it.
+    pub(super) fn send_whole(self, buffer: Vec<u8>) -> Bytes {
         assert!(buffer.len() <= self.chunk_size as usize);
         Bytes::from_owner(Charged { buffer, _permit: self.permit })
     }
