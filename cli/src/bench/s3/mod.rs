@@ -7,7 +7,7 @@ mod client;
 mod worker;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
@@ -95,6 +95,8 @@ struct Shared {
     begun: Instant,
     extent: Extent,
     next: AtomicUsize,
+    /// A worker has failed: the others need not go on.
+    failed: AtomicBool,
     finished: AtomicU64,
     bytes: AtomicU64,
 }
@@ -106,6 +108,7 @@ impl Shared {
             begun: Instant::now(),
             extent,
             next: AtomicUsize::new(0),
+            failed: AtomicBool::new(false),
             finished: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         })
@@ -114,6 +117,7 @@ impl Shared {
     /// Whether one more request is to be made.
     fn goes_on(&self) -> bool {
         match self.extent {
+            _ if self.failed.load(Ordering::Relaxed) => false,
             Extent::Requests(count) => self.next.fetch_add(1, Ordering::Relaxed) < count,
             Extent::Time(time) => self.begun.elapsed() < time,
         }
@@ -211,8 +215,7 @@ async fn run_workers(
         let (worker, outcome) = joined.map_err(Failure::new)?;
         workers.push(worker);
         if let Err(failure) = outcome {
-            // The others need not go on for that.
-            shared.next.store(usize::MAX / 2, Ordering::Relaxed);
+            shared.failed.store(true, Ordering::Relaxed);
             failed.get_or_insert(failure);
         }
     }
