@@ -160,3 +160,30 @@ fn disks_that_small_objects_have_filled_take_more_when_some_were_deleted() {
     assert_eq!(cluster.marked("crash"), 0);
     cluster.ends_well();
 }
+
+/// What waits for its flush is taken for the most that it can be. A disk that is half empty must not be
+/// called full for that: what grows waits for the flush, and is not refused.
+#[test]
+fn what_is_not_flushed_yet_makes_growth_wait_rather_than_fail() {
+    let mut cluster = Cluster::with(3, |options| {
+        small_objects(options);
+        options.workload.large_inline_percent = 100;
+        options.config.limits.checkpoint_interval_ops = 200;
+        options.config.limits.wal_ops_max = 500;
+        options.client_window = 8;
+        options.think = 1_000;
+    });
+    cluster.commits(150);
+    let victim = cluster.backup();
+    let needed = cluster.disk_needs(victim);
+    cluster.fill_disk(victim, needed * 3 / 4);
+    cluster.reaches("GrowthDelayed");
+    assert_eq!(room(&cluster, victim), Room::Pressed);
+    assert_eq!(cluster.marked("GrowthRefused"), 0);
+    cluster.fill_disk(victim, 64 << 20);
+    let roomy_at = cluster.world.now;
+    cluster.until("something is stored again", |cluster| successes(cluster, roomy_at, Operation::grows) > 3);
+    assert_eq!(cluster.marked("outcome: full"), 0);
+    assert_eq!(cluster.marked("crash"), 0);
+    cluster.ends_well();
+}

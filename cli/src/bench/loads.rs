@@ -55,7 +55,7 @@ pub(crate) async fn run<L: Link>(cluster: Cluster<L>, plan: Plan) -> Result<Repo
 }
 
 /// Bytes that nothing can make shorter, from a generator that anybody can repeat.
-fn noise(count: usize) -> Bytes {
+pub(super) fn noise(count: usize) -> Bytes {
     let mut bytes = vec![0; count];
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for piece in bytes.chunks_mut(8) {
@@ -143,7 +143,7 @@ impl<L: Link> Load<L> {
         let start = PieceStart::Offset { offset: 0 };
         let record = self.cluster.open(bucket(), key, start).await?;
         let record = record.map_err(|error| ClusterError::Invalid(error.to_string()))?;
-        let mut reader = record.read(0..length, 1)?;
+        let mut reader = record.read(0..length, 1).await?;
         let mut count = 0;
         while let Some(bytes) = reader.next().await? {
             count += bytes.len() as u64;

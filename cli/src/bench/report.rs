@@ -23,11 +23,14 @@ pub(crate) struct Line {
     p99_micros: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     slowest_micros: Option<f64>,
-    /// Of all processes together.
+    /// Of all processes together; of a load over S3, of the servers.
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu_micros_each: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu_seconds_per_gib: Option<f64>,
+    /// Requests that had to be sent again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retries: Option<usize>,
     #[serde(skip)]
     cpu: Duration,
 }
@@ -84,6 +87,22 @@ impl Line {
         self.cpu_micros_each = None;
         self
     }
+
+    /// Only the rate: of small bodies, what each costs says more than what a GiB of them does.
+    pub(super) fn with_small_bytes(mut self, bytes: u64) -> Line {
+        self.mib_per_second = self.seconds.map(|seconds| real(bytes) / MIB / seconds);
+        self
+    }
+
+    /// Nobody knows how much of it is this line's.
+    pub(super) fn without_cpu(mut self) -> Line {
+        (self.cpu_micros_each, self.cpu_seconds_per_gib) = (None, None);
+        self
+    }
+
+    pub(super) fn set_retries(&mut self, retries: usize) {
+        self.retries = Some(retries);
+    }
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -120,6 +139,9 @@ impl Report {
                 whole(line.cpu_micros_each),
                 fine(line.cpu_seconds_per_gib),
             );
+        }
+        for line in self.lines.iter().filter(|line| line.retries.is_some_and(|retries| retries > 0)) {
+            let _ = writeln!(out, "{} requests had to be sent again", line.retries.unwrap_or(0));
         }
         out
     }

@@ -17,7 +17,7 @@ use super::open_files::raise_limit;
 use super::signals::stop_upon_signal;
 use super::{Failure, print};
 use crate::process::{Shared, client, s3};
-use crate::settings::{Cluster, Listening, Logging, Reserve, S3, Seat, Setting, Sources};
+use crate::settings::{Cluster, Listening, Logging, Reserve, S3, Seat, Setting, Sources, table};
 use crate::{logging, process};
 
 const KEY_NAME: &str = "cluster-key";
@@ -27,7 +27,7 @@ const ACCESS_KEY: &str = "viewstone";
 const SECRET_KEY: &str = "viewstone-secret";
 
 fn settings() -> Vec<&'static Setting> {
-    [S3::CREDENTIALS, Logging::SETTINGS].concat()
+    [S3::CREDENTIALS, &[&table::RESERVE], Logging::SETTINGS].concat()
 }
 
 pub(super) fn command() -> Command {
@@ -73,6 +73,7 @@ struct Plan {
     dir: PathBuf,
     cluster: Cluster,
     first_port: u16,
+    reserve: Reserve,
     s3: S3,
 }
 
@@ -80,6 +81,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let sources = Sources::of_process(matches, &settings())?;
     let listen = *matches.get_one::<SocketAddr>("listen").expect("it has a default");
     let s3 = s3_of(&sources, listen)?;
+    let reserve = Reserve::from(&sources)?;
     let dir = matches.get_one::<PathBuf>("dir").expect("it has a default").clone();
     let replicas = *matches.get_one::<u8>("replicas").expect("it has a default");
     let first_port = *matches.get_one::<u16>("port").expect("it has a default");
@@ -88,7 +90,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
 
     let key = open_key(&dir)?;
     let peers = (0..replicas).map(|id| address(first_port, id).to_string()).collect();
-    let plan = Plan { dir, cluster: Cluster { peers, key }, first_port, s3 };
+    let plan = Plan { dir, cluster: Cluster { peers, key }, first_port, reserve, s3 };
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::new)?;
     let ended = runtime.block_on(run_all(plan));
     runtime.shutdown_background();
@@ -181,7 +183,7 @@ fn seat_of(plan: &Plan, id: ReplicaId) -> (Seat, Listening) {
     let listening = Listening {
         listen: vec![address(plan.first_port, id.get())],
         admin: None,
-        reserve: Reserve::STANDARD,
+        reserve: plan.reserve,
         new_cluster: true,
     };
     let dir = plan.dir.join(format!("replica-{id}"));

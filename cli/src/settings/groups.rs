@@ -121,9 +121,15 @@ impl Listening {
         Ok(Listening {
             listen: sources.optional(&LISTEN, values::addresses)?.unwrap_or_else(everywhere),
             admin: sources.optional(&ADMIN, values::admin)?.unwrap_or(Some(Listening::ADMIN_STANDARD)),
-            reserve: sources.optional(&RESERVE, values::reserve)?.unwrap_or(Reserve::STANDARD),
+            reserve: Reserve::from(sources)?,
             new_cluster: sources.optional(&NEW_CLUSTER, values::switch)?.unwrap_or(false),
         })
+    }
+}
+
+impl Reserve {
+    pub(crate) fn from(sources: &Sources) -> Result<Reserve, SettingError> {
+        Ok(sources.optional(&RESERVE, values::reserve)?.unwrap_or(Reserve::STANDARD))
     }
 }
 

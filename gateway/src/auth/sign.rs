@@ -109,6 +109,11 @@ impl Signer {
         Ok(format!("{}&{SIGNATURE}={signature}", canonical_query(&claim.pairs)))
     }
 
+    /// What a signed request says of a body with these bytes.
+    pub fn payload(body: &[u8]) -> String {
+        hex(&sha256(body))
+    }
+
     /// The path of a bucket or of an object in it, as it is sent.
     pub fn path(bucket: &str, key: impl AsRef<[u8]>) -> String {
         let mut path = [b"/", bucket.as_bytes()].concat();

@@ -18,14 +18,21 @@
 //!   which are cheaper, and a hundred slow ones still leave room for another.
 //! - **Sending** waits for replicas only, which store a chunk within seconds or fail. A chunk pays with its
 //!   bytes from when it is full to when the last of those who send it has let go of it: the permit is
-//!   part of the buffer. Who waits gets his turn in order, and nobody who has a permit waits for another
-//!   one with it. A body's last chunk needs none, it takes its upload's place in the first part with it.
+//!   part of the buffer. Who waits gets his turn in order, and what he waits for never waits for a place that
+//!   he holds: chunks that are sent need none. This also bounds what slow replicas are asked to store at once,
+//!   so that a chunk is not given up only because all others were sent beside it. A body of one chunk takes
+//!   its place in the first part with it instead, and need not wait behind large ones.
 //! - **Small** bodies travel in the log and never wait behind large ones.
 //!
 //! Chunks that are stored are kept a while for replicas that are late (a replica that is down is always
 //! late). That is the first thing to go when somebody waits: `shortage` is notified.
 //!
-//! Nobody waits for long: then a request is refused with `SlowDown`, which clients take for what it is.
+//! Nobody waits for ever: in the end a request is refused with `SlowDown`, which clients take for what it is.
+//! Who has not begun is refused soon. Who has sent a part of its body waits for longer than a chunk on its way
+//! may take, because what it has sent would have to be sent again.
+//!
+//! Not counted: what a connection has read ahead, which hyper bounds, and what the transport has copied and
+//! not sent yet, which it bounds for each replica.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +40,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::catalog::CHUNK_COUNT_MAX;
 use protocol::data::outline::CHUNK_BYTES_MAX;
+use protocol::data::put::PutSettings;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::s3::{ErrorCode, S3Error, S3Result};
@@ -43,8 +51,12 @@ pub const MEMORY_BYTES: usize = 160 << 20;
 /// With less, two bodies of the largest chunks could not be uploaded at once.
 pub const MEMORY_BYTES_MIN: usize = 32 << 20;
 
-/// A request waits so long for memory.
+/// A request waits so long for memory before it begins.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// And so long for each chunk when it has begun. Those before it are stored or have failed by then.
+const SENDING_PATIENCE: Duration = Duration::from_secs(60);
+const _: () = assert!(SENDING_PATIENCE.as_millis() > PutSettings::standard().timeout_ms as u128);
 
 /// So often whoever waits says that memory is short.
 const SHORTAGE_INTERVAL: Duration = Duration::from_millis(100);
@@ -63,6 +75,7 @@ pub struct MemoryBudget {
     bytes: usize,
     shortage: Arc<Notify>,
     patience: Duration,
+    sending_patience: Duration,
 }
 
 /// An upload's place: it may fill a chunk of this size at a time.
@@ -87,6 +100,7 @@ impl MemoryBudget {
             bytes,
             shortage: Arc::new(Notify::new()),
             patience: PATIENCE,
+            sending_patience: SENDING_PATIENCE,
         }
     }
 
@@ -104,24 +118,24 @@ impl MemoryBudget {
 
     /// For a body that travels in the log.
     pub(super) async fn small(&self, bytes: usize) -> S3Result<OwnedSemaphorePermit> {
-        self.acquire(&self.small, bytes).await
+        self.acquire(&self.small, bytes, self.patience).await
     }
 
     /// For a document, which a client sends as slowly as it likes.
     pub(super) async fn document(&self, bytes: usize) -> S3Result<OwnedSemaphorePermit> {
-        self.acquire(&self.filling, bytes).await
+        self.acquire(&self.filling, bytes, self.patience).await
     }
 
     /// A place for an upload of so many bytes, or of nobody knows how many.
     pub(super) async fn place(&self, length: Option<u64>) -> S3Result<Place> {
         let chunk_size = self.chunk_size(length);
-        let permit = self.acquire(&self.filling, chunk_size as usize).await?;
+        let permit = self.acquire(&self.filling, chunk_size as usize, self.patience).await?;
         Ok(Place { chunk_size, permit })
     }
 
     /// A chunk that is full and goes on its way: its bytes count until the last copy of the handle is gone.
     pub(super) async fn send(&self, buffer: Vec<u8>) -> S3Result<Bytes> {
-        let permit = self.acquire(&self.sending, buffer.len()).await?;
+        let permit = self.acquire(&self.sending, buffer.len(), self.sending_patience).await?;
         Ok(Bytes::from_owner(Charged { buffer, _permit: permit }))
     }
 
@@ -136,7 +150,12 @@ impl MemoryBudget {
         u32::try_from(chunk_size).unwrap_or(u32::MAX).min(CHUNK_BYTES_MAX)
     }
 
-    async fn acquire(&self, part: &Arc<Semaphore>, bytes: usize) -> S3Result<OwnedSemaphorePermit> {
+    async fn acquire(
+        &self,
+        part: &Arc<Semaphore>,
+        bytes: usize,
+        patience: Duration,
+    ) -> S3Result<OwnedSemaphorePermit> {
         let count = u32::try_from(bytes).expect("no chunk is larger than 8 MiB");
         if let Ok(permit) = part.clone().try_acquire_many_owned(count) {
             return Ok(permit);
@@ -151,7 +170,7 @@ impl MemoryBudget {
         tokio::select! {
             permit = permit => Ok(permit.expect("the parts are never closed")),
             () = shortage => unreachable!("it goes on for ever"),
-            () = tokio::time::sleep(self.patience) => Err(S3Error::with(
+            () = tokio::time::sleep(patience) => Err(S3Error::with(
                 ErrorCode::SlowDown,
                 "Too many bodies are being uploaded at the moment. Please reduce the rate.",
             )),
@@ -160,8 +179,8 @@ impl MemoryBudget {
 }
 
 impl Place {
-    /// The last chunk of the upload, which takes the place with it.
-    pub(super) fn send_last(self, buffer: Vec<u8>) -> Bytes {
+    /// The only chunk of the upload, which takes the place with it.
+    pub(super) fn send_whole(self, buffer: Vec<u8>) -> Bytes {
         assert!(buffer.len() <= self.chunk_size as usize);
         Bytes::from_owner(Charged { buffer, _permit: self.permit })
     }

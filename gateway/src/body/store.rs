@@ -56,7 +56,7 @@ pub async fn store<L: Link>(
     while let Some(chunk) = chunks.next().await? {
         upload.write_chunk(chunk).await?;
     }
-    let (last, digested) = chunks.finish()?;
+    let (last, digested) = chunks.finish().await?;
     upload.write_chunk(last).await?;
     let digested = Arc::new(digested);
     let (_, reply) = upload
@@ -146,10 +146,15 @@ impl<'a> Chunks<'a> {
     }
 
     /// The last chunk of a body that was what it was said to be.
-    fn finish(self) -> S3Result<(Bytes, Digested)> {
+    async fn finish(self) -> S3Result<(Bytes, Digested)> {
         let digested = self.payload.finish()?;
         assert!(!self.buffer.is_empty());
-        Ok((self.place.send_last(self.buffer), digested))
+        let chunk = if digested.length == self.buffer.len() as u64 {
+            self.place.send_whole(self.buffer)
+        } else {
+            self.budget.send(self.buffer).await?
+        };
+        Ok((chunk, digested))
     }
 }
 

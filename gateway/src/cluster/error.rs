@@ -6,6 +6,8 @@ use std::fmt;
 pub enum ClusterError {
     /// It never took effect and never will. There is no quorum, or too much to do: ask again later.
     Unavailable(&'static str),
+    /// It was not begun: too much is under way here.
+    Busy(&'static str),
     /// Nobody knows whether it took effect; until its deadline it still may.
     Unknown,
     /// It is malformed, and never took effect.
@@ -25,6 +27,7 @@ impl fmt::Display for ClusterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ClusterError::Unavailable(why) => write!(f, "the cluster cannot do this now: {why}"),
+            ClusterError::Busy(why) => write!(f, "there is too much to do: {why}"),
             ClusterError::Unknown => f.write_str("no answer came: the request may have taken effect"),
             ClusterError::Invalid(why) => write!(f, "the request is malformed: {why}"),
             ClusterError::Full => f.write_str("the disks are full"),

@@ -11,13 +11,14 @@
 //! A request that has begun is never cancelled because its caller went away: it belongs to the task.
 //!
 //! In reading order: how replicas are reached (`link`, `quic`), what can go wrong (`error`), the task that
-//! holds the session (`session`), bodies on their way in (`upload`) and out (`reader`), and the calls
-//! that both make (`calls`).
+//! holds the session (`session`), bodies on their way in (`upload`) and out (`reader`), the calls that both
+//! make (`calls`), and what reads may hold (`read_room`).
 
 mod calls;
 mod error;
 mod link;
 mod quic;
+mod read_room;
 mod reader;
 mod session;
 mod upload;

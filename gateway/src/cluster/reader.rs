@@ -9,6 +9,7 @@ use protocol::types::Op;
 use tokio::time::Instant;
 
 use super::calls::{Answered, Calls};
+use super::read_room::ReadPlace;
 use super::session::{Clock, ReadGuard};
 use super::upload::sleep_until;
 use super::{Cluster, ClusterError, Link};
@@ -58,13 +59,15 @@ impl<L: Link> Record<L> {
         self.pieces.first().map(|piece| piece.offset..piece.offset + piece.length)
     }
 
-    /// Reads `range` of the object, which begins in the first piece that was asked for.
-    pub fn read(self, range: Range<u64>, seed: u64) -> Result<Reader<L>, ClusterError> {
+    /// Reads `range` of the object, which begins in the first piece that was asked for. Waits if too much
+    /// is being read.
+    pub async fn read(self, range: Range<u64>, seed: u64) -> Result<Reader<L>, ClusterError> {
+        let place = self.cluster.read_place(range.end.saturating_sub(range.start)).await?;
         let clock = Clock::start();
         let Record { object, pieces, more, bucket, key, cluster, guard, .. } = self;
         let nearest = cluster.link().nearest();
         let next_piece = pieces.last().map_or(0, |piece| piece.offset + piece.length);
-        let settings = GetSettings::standard();
+        let settings = GetSettings::within(place.bytes);
         let get = Get::new(cluster.layout(), pieces, range, nearest, settings, seed, clock.now())
             .map_err(|error| ClusterError::Lost(format!("a piece of the object ({error:?})")))?;
         let calls = Calls::new(cluster.clone());
@@ -80,6 +83,7 @@ impl<L: Link> Record<L> {
             next_piece,
             failed: None,
             idle_since: None,
+            _place: place,
             _guard: guard,
         })
     }
@@ -100,6 +104,7 @@ pub struct Reader<L> {
     failed: Option<GetFailure>,
     /// Since when nobody has asked for the next bytes.
     idle_since: Option<Instant>,
+    _place: ReadPlace,
     _guard: ReadGuard,
 }
 
@@ -300,7 +305,7 @@ mod tests {
         let chunk = |seed: u8, size: u32| Bytes::from(vec![seed; size as usize]);
         let chunks = vec![chunk(1, CHUNK_SIZE), chunk(2, CHUNK_SIZE), chunk(3, 7)];
         let whole = chunks.concat();
-        let mut reader = record(chunks).read(0..whole.len() as u64, 1).unwrap();
+        let mut reader = record(chunks).read(0..whole.len() as u64, 1).await.unwrap();
         let mut read = Vec::new();
         for pause in (0..).map(|turn: u32| if turn.is_multiple_of(40) { 60 } else { 0 }) {
             match reader.next().await.unwrap() {

@@ -16,6 +16,7 @@ use protocol::wire::Wire;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::read_room::{ReadPlace, ReadRoom};
 use super::{ClusterError, Link};
 
 /// How far the clocks of gateways and replicas may differ. A request says until when, in cluster
@@ -66,6 +67,7 @@ struct Shared<L> {
     layout: Layout,
     commands: mpsc::Sender<Command>,
     messages: mpsc::Sender<Message>,
+    read_room: ReadRoom,
 }
 
 type Answer<T> = oneshot::Sender<Result<T, ClusterError>>;
@@ -103,7 +105,8 @@ impl<L: Link> Cluster<L> {
     pub fn start(link: L, options: ClusterOptions) -> Cluster<L> {
         let (commands, command_queue) = mpsc::channel(QUEUE);
         let (messages, message_queue) = mpsc::channel(QUEUE);
-        let shared = Arc::new(Shared { link, layout: options.layout, commands, messages });
+        let (layout, read_room) = (options.layout, ReadRoom::new());
+        let shared = Arc::new(Shared { link, layout, commands, messages, read_room });
         let clock = Clock::start();
         let replica_count =
             u8::try_from(options.layout.quorums.replica_count).expect("there are at most seven replicas");
@@ -201,6 +204,11 @@ impl<L: Link> Cluster<L> {
 
     pub(super) async fn begin_read(&self) -> Result<ReadGuard, ClusterError> {
         self.command(|answer| Command::BeginRead { answer }).await
+    }
+
+    /// For a read of so many bytes.
+    pub(super) async fn read_place(&self, length: u64) -> Result<ReadPlace, ClusterError> {
+        self.shared.read_room.take(length).await
     }
 
     pub(super) async fn on_record(&self, read: &ReadGuard, op: Op) {

@@ -17,12 +17,18 @@ pub struct Head {
     /// As received: percent-encoded, and never normalised.
     pub raw_path: String,
     pub raw_query: String,
+    /// How the client would write the beginning of the URL.
+    pub scheme: &'static str,
     /// The host that the client meant, with the port if it named one.
     pub host: String,
     pub headers: HeaderMap,
     pub target: Target,
     pub query: Query,
 }
+
+/// Goes with a request that came over TLS.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Encrypted;
 
 /// What a request is about. The service itself if there is no bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +52,8 @@ impl Head {
         let target = Target::parse(&raw_path, bucket_of_host(&host, domains))?;
         let query = Query::parse(&raw_query)?;
         let headers = parts.headers.clone();
-        Ok(Head { method: parts.method.clone(), raw_path, raw_query, host, headers, target, query })
+        let scheme = if parts.extensions.get::<Encrypted>().is_some() { "https" } else { "http" };
+        Ok(Head { method: parts.method.clone(), raw_path, raw_query, scheme, host, headers, target, query })
     }
 
     /// A header's text. None if it is not there; an error if it is not text.

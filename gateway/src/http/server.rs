@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::patient::Patient;
+use super::request::Encrypted;
 use super::response::Response;
 use super::tls::Tls;
 use super::{Gateway, HEAD_BYTES_MAX};
@@ -49,7 +50,7 @@ pub async fn serve<L: Link>(
     stop: watch::Receiver<bool>,
 ) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let server = Server { router: router(gateway), tls: tls.map(Arc::new), room, stop };
+    let server = Server { router: router(gateway, tls.is_some()), tls: tls.map(Arc::new), room, stop };
     let mut accepting = JoinSet::new();
     for listener in listeners {
         accepting.spawn(server.clone().accept_all(listener));
@@ -63,8 +64,13 @@ pub async fn serve<L: Link>(
 }
 
 /// Everything is answered by the gateway: what a path means is S3's business, not a router's.
-fn router<L: Link>(gateway: Arc<Gateway<L>>) -> Router {
-    let answer = |State(gateway): State<Arc<Gateway<L>>>, request: Request| answer(gateway, request);
+fn router<L: Link>(gateway: Arc<Gateway<L>>, is_encrypted: bool) -> Router {
+    let answer = move |State(gateway): State<Arc<Gateway<L>>>, mut request: Request| {
+        if is_encrypted {
+            request.extensions_mut().insert(Encrypted);
+        }
+        answer(gateway, request)
+    };
     Router::new().fallback(answer).with_state(gateway)
 }
 

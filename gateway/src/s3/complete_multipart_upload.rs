@@ -150,7 +150,7 @@ fn matched<'a>(upload: &UploadRef, listed: &[Listed], found: &'a [Part]) -> S3Re
 
 fn document(head: &Head, object: &ObjectSummary) -> Document {
     let mut document = Document::new("CompleteMultipartUploadResult");
-    document.element("Location", format_args!("http://{}{}", head.host, head.raw_path));
+    document.element("Location", format_args!("{}://{}{}", head.scheme, head.host, head.raw_path));
     document.element("Bucket", head.bucket_name());
     document.element("Key", head.key());
     document.element("ETag", format_args!("\"{}\"", object.etag));

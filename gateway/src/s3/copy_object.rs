@@ -181,7 +181,7 @@ async fn copy_bytes<L: Link>(
     }
     let body = match summary.size {
         0 => Body::empty(),
-        size => Body::new(ObjectBody::new(record.read(0..size, call.seed())?, size)),
+        size => Body::new(ObjectBody::new(record.read(0..size, call.seed()).await?, size)),
     };
     let length = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(summary.size))]);
     let mut payload = Payload::new(body, BodyAuth::Unsigned, &length)?;

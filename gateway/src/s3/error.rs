@@ -236,7 +236,7 @@ impl From<ClusterError> for S3Error {
             ClusterError::Unknown | ClusterError::Lost(_) | ClusterError::Invalid(_) => {
                 ErrorCode::InternalError
             }
-            ClusterError::Expired => ErrorCode::SlowDown,
+            ClusterError::Busy(_) | ClusterError::Expired => ErrorCode::SlowDown,
         };
         S3Error::with(code, error.to_string())
     }

@@ -49,7 +49,7 @@ async fn attempt<L: Link>(
     }
 
     let length = range.end - range.start;
-    let mut reader = record.read(range, call.seed())?;
+    let mut reader = record.read(range, call.seed()).await?;
     match reader.next().await {
         Ok(Some(first)) => {
             *answer.body_mut() = Body::new(ObjectBody::begun(first, reader, length));

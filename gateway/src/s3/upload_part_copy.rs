@@ -123,9 +123,6 @@ impl<L: Link> Copy<'_, L> {
             }
             (None, None) => {
                 let copied = self.refer(Vec::new(), self.source.conditions.clone()).await?;
-                if matches!(copied, Referred::Changed) {
-                    return Err(ErrorCode::PreconditionFailed.into());
-                }
                 self.or_store(copied).await
             }
             (None, Some(_)) => self.read_and_refer(wanted).await,
@@ -165,7 +162,7 @@ impl<L: Link> Copy<'_, L> {
             return self.store(record, range).await.map(Some);
         }
         let is_the_same = same(&record.object);
-        let mut payload = self.payload(record, range)?;
+        let mut payload = self.payload(record, range).await?;
         payload.want(algorithm);
         while payload.next().await.map_err(unreadable)?.is_some() {}
         let digested = payload.finish().map_err(unreadable)?;
@@ -200,7 +197,7 @@ impl<L: Link> Copy<'_, L> {
 
     /// As if the client had sent the bytes.
     async fn store(&self, record: Record<L>, range: ByteRange) -> S3Result<Copied> {
-        let mut payload = self.payload(record, range)?;
+        let mut payload = self.payload(record, range).await?;
         payload.want_md5();
         payload.want(multipart::algorithm_of_part(self.declared, None)?);
         let (upload, part) = (self.upload.clone(), self.part);
@@ -215,12 +212,12 @@ impl<L: Link> Copy<'_, L> {
         Copied::new(success, stored(&digested))
     }
 
-    fn payload(&self, record: Record<L>, range: ByteRange) -> S3Result<Payload> {
+    async fn payload(&self, record: Record<L>, range: ByteRange) -> S3Result<Payload> {
         let ByteRange { offset, length } = range;
         let body = match length {
             0 => Body::empty(),
             _ => {
-                let reader = record.read(offset..offset + length, self.call.seed())?;
+                let reader = record.read(offset..offset + length, self.call.seed()).await?;
                 Body::new(ObjectBody::new(reader, length))
             }
         };

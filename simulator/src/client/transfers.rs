@@ -304,12 +304,6 @@ impl Transfers {
         }
         match step {
             download::Step::Waits => {}
-            download::Step::Again => {
-                self.events.push(Event::Mark("read tried again"));
-                let this =
-                    |caller: &Caller| matches!(caller, Caller::Download { number: it, .. } if *it == number);
-                self.calls.retain(|_, caller| !this(caller));
-            }
             download::Step::AskPieces(query) => {
                 self.events.push(Event::AskPieces { download: number, query });
             }

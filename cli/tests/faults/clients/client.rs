@@ -260,7 +260,7 @@ async fn read_all<L: Link>(record: Record<L>) -> Result<Value, ClusterError> {
     let value = Value::of_etag(record.object.summary.etag);
     assert_eq!(record.object.summary.size, value.size, "the size of {value:?}");
     let expected = value.bytes();
-    let mut reader = record.read(0..value.size, value.number)?;
+    let mut reader = record.read(0..value.size, value.number).await?;
     let mut offset = 0;
     while let Some(bytes) = reader.next().await? {
         let end = offset + bytes.len();

@@ -26,7 +26,7 @@ fn a_chunk_is_paid_for_until_nobody_holds_it() {
 
         let place = budget.place(Some(5 * MIB)).await.unwrap();
         assert_eq!(budget.usage().0, 4 << 20);
-        let last = place.send_last(vec![7; 1000]);
+        let last = place.send_whole(vec![7; 1000]);
         assert_eq!(budget.usage().0, 4 << 20);
         drop(last);
         assert_eq!(budget.usage().0, 0);

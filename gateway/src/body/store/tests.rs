@@ -44,7 +44,7 @@ async fn send(
     while let Some(chunk) = filled.next().await? {
         chunks.send(chunk).await.unwrap();
     }
-    let (last, digested) = filled.finish()?;
+    let (last, digested) = filled.finish().await?;
     chunks.send(last).await.unwrap();
     Ok(digested)
 }

@@ -214,10 +214,6 @@ mod tests {
         assert!(text.ends_with(expected), "{text}");
     }
 
-    fn iso_8601(moment: Timestamp) -> String {
-        Iso8601(moment).to_string()
-    }
-
     #[test]
     fn moments_have_milliseconds() {
         assert_eq!(Iso8601(Timestamp::new(1_767_323_045_678_901)).to_string(), "2026-01-02T03:04:05.678Z");

@@ -70,12 +70,14 @@ impl Get {
             && (planted(Canary::UnverifiedBytes)
                 || outline.fits(&wanted.root, wanted.chunk_length) && outline.verifies(first, bytes));
         if !fits {
-            if self.holders.pass_over(wanted.chunk, asked.to) {
+            self.holders.pass_over(wanted.chunk, asked.to, asked.asked_at);
+            if self.holders.catch(wanted.chunk, asked.to) {
                 self.say(GetOutput::Damage { replica: asked.to, chunk: wanted.chunk });
             }
             return;
         }
-        if span.accept(first, bytes) {
+        let is_news = span.accept(first, bytes);
+        if is_news {
             span.give_up_at = now.plus(timeout);
         }
         let not_needed = if span.is_complete() { std::mem::take(&mut span.asked) } else { Vec::new() };
@@ -83,15 +85,18 @@ impl Get {
             self.calls.remove(&call);
             self.say(GetOutput::Abandon { call });
         }
+        if is_news {
+            self.holders.found(wanted.chunk);
+        }
         self.usual.learn(now.since(asked.asked_at));
         self.holders.works(asked.to);
     }
 
-    /// The replica has no sound copy: it is not asked for this chunk again.
+    /// The replica has no sound copy.
     fn pass_over(&mut self, asked: Call) {
         if let Some(span) = self.span(asked.item) {
             let chunk = span.wanted.chunk;
-            self.holders.pass_over(chunk, asked.to);
+            self.holders.pass_over(chunk, asked.to, asked.asked_at);
         }
     }
 

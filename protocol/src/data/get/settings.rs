@@ -2,6 +2,7 @@
 
 use crate::catalog::ChunkId;
 use crate::data::message::DataBody;
+use crate::data::outline::BLOCK_SIZE;
 use crate::types::ReplicaId;
 
 /// All durations are in milliseconds of local time.
@@ -27,6 +28,8 @@ pub struct GetSettings {
     /// The pause before a replica is asked again, jittered; doubled each time, up to the maximum.
     pub retry_ms: u64,
     pub retry_max_ms: u64,
+    /// When nobody has a chunk, all are asked once more after this pause, jittered.
+    pub look_again_ms: u64,
     /// A call that is not answered for so long is given up.
     pub silence_ms: u64,
     /// A span of which nothing comes for so long fails the get.
@@ -47,8 +50,27 @@ impl GetSettings {
             slow_ms: 2_000,
             retry_ms: 50,
             retry_max_ms: 2_000,
+            look_again_ms: 250,
             silence_ms: 5_000,
             timeout_ms: 20_000,
+        }
+    }
+}
+
+impl GetSettings {
+    /// For a reader that may hold so many bytes at once: a third of them is for what is asked for twice.
+    pub fn within(bytes: usize) -> GetSettings {
+        let standard = GetSettings::standard();
+        let read_ahead_bytes = (bytes - bytes / 3).min(standard.read_ahead_bytes);
+        // Several spans are on their way at once, so that the line is never idle.
+        let spans = read_ahead_bytes / 4 / BLOCK_SIZE as usize;
+        let span_blocks = u32::try_from(spans).unwrap_or(u32::MAX).clamp(1, standard.span_blocks);
+        GetSettings {
+            read_ahead_bytes,
+            hedged_bytes: (bytes / 3).min(standard.hedged_bytes),
+            span_blocks,
+            first_span_blocks: span_blocks.min(standard.first_span_blocks),
+            ..standard
         }
     }
 }
@@ -56,7 +78,7 @@ impl GetSettings {
 /// Why the bytes do not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GetFailure {
-    /// Every replica says that it has no sound copy. If the record has changed meanwhile, that is as it
+    /// Every replica has said twice that it has no sound copy. If the record has changed meanwhile, that is as it
     /// should be; otherwise the chunk is lost.
     Missing { chunk: ChunkId },
     /// Those that may have a copy could not be asked.
@@ -91,4 +113,22 @@ pub enum GetOutput {
     Finished,
     /// Nothing follows.
     Failed(GetFailure),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_hold_less_asks_for_less_at_once() {
+        assert_eq!(GetSettings::within(6 << 20), GetSettings::standard());
+        assert_eq!(GetSettings::within(usize::MAX), GetSettings::standard());
+        for bytes in [192 << 10, 1 << 20, 3 << 19] {
+            let settings = GetSettings::within(bytes);
+            let span = settings.span_blocks as usize * BLOCK_SIZE as usize;
+            assert!(settings.read_ahead_bytes + settings.hedged_bytes <= bytes, "{bytes}");
+            assert!(span <= settings.hedged_bytes, "{bytes}: a late holder can be doubled");
+            assert!(settings.first_span_blocks > 0 && settings.first_span_blocks <= settings.span_blocks);
+        }
+    }
 }

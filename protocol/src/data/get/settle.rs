@@ -18,7 +18,8 @@ enum Next {
     At(Tick),
     /// An answer, or nothing until it is given up.
     Answer,
-    Missing,
+    /// Nobody is left who could have it.
+    Nobody,
 }
 
 impl Get {
@@ -47,7 +48,7 @@ impl Get {
         let spans = self.incomplete().into_iter().filter_map(|item| self.span(item));
         let spans = spans.map(|span| match self.next(span) {
             Next::At(at) => at.min(span.give_up_at),
-            Next::Ask(_) | Next::Answer | Next::Missing => span.give_up_at,
+            Next::Ask(_) | Next::Answer | Next::Nobody => span.give_up_at,
         });
         silent.chain(spans).min()
     }
@@ -98,7 +99,12 @@ impl Get {
         match self.next(span) {
             Next::Ask(to) => self.ask(item, to),
             Next::At(_) | Next::Answer => {}
-            Next::Missing => return Err(GetFailure::Missing { chunk }),
+            Next::Nobody => {
+                let pause = jittered(self.settings.look_again_ms, &mut self.random);
+                if !self.holders.look_again(chunk, self.now, pause) {
+                    return Err(GetFailure::Missing { chunk });
+                }
+            }
         }
         Ok(())
     }
@@ -112,7 +118,7 @@ impl Get {
             return match choice {
                 Choice::Ask(replica) => Next::Ask(replica),
                 Choice::Wait(at) => Next::At(at),
-                Choice::Nobody => Next::Missing,
+                Choice::Nobody => Next::Nobody,
             };
         }
         let has_room = self.hedged_bytes() + span.rest() <= self.settings.hedged_bytes;

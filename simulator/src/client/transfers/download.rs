@@ -38,8 +38,6 @@ pub(super) struct Record {
 
 pub(super) enum Step {
     Waits,
-    /// Everything is asked for anew: answers to what was asked before count no more.
-    Again,
     AskPieces(Query),
     Over(&'static str),
     Missing(Missing),
@@ -48,7 +46,6 @@ pub(super) enum Step {
 
 pub(super) struct Download {
     pub(super) get: Get,
-    layout: Layout,
     record: Record,
     pieces: Vec<Piece>,
     asking: bool,
@@ -58,9 +55,6 @@ pub(super) struct Download {
     /// How often in a hundred steps the reader pauses.
     slowness: u64,
     pause_until: u64,
-    /// A holder that had no copy when it was asked may have one by now: what is said to be missing is
-    /// looked for once more.
-    tried_again: bool,
     calls: Vec<(ReplicaId, u64, DataBody)>,
 }
 
@@ -83,7 +77,6 @@ impl Download {
         let slowness = if random.percent(slow_percent) { 20 } else { 0 };
         Ok(Some(Download {
             get: get.map_err(|bad| format!("an object cannot be read: {bad}"))?,
-            layout,
             record,
             pieces,
             asking: false,
@@ -91,7 +84,6 @@ impl Download {
             end,
             slowness,
             pause_until: 0,
-            tried_again: false,
             calls: Vec::new(),
         }))
     }
@@ -141,11 +133,7 @@ impl Download {
                 }
             }
         }
-        match ended {
-            Some(Step::Missing(_)) if !self.tried_again => self.try_again(now, random),
-            Some(ended) => ended,
-            None => self.ask_pieces(),
-        }
+        ended.unwrap_or_else(|| self.ask_pieces())
     }
 
     fn finished(&self) -> Step {
@@ -153,20 +141,6 @@ impl Download {
             true => Step::Over("object read and compared"),
             false => Step::Broken(format!("a read ended at byte {} of {}", self.position, self.end)),
         }
-    }
-
-    fn try_again(&mut self, now: u64, random: &mut Random) -> Step {
-        self.tried_again = true;
-        self.calls.clear();
-        let position = self.position;
-        self.pieces.retain(|piece| piece.offset + piece.length > position);
-        let pieces = self.pieces.clone();
-        let range = self.position..self.end;
-        match Get::new(self.layout, pieces, range, None, SETTINGS, random.word(), tick(now)) {
-            Ok(get) => self.get = get,
-            Err(bad) => return Step::Broken(format!("an object cannot be read again: {bad}")),
-        }
-        Step::Again
     }
 
     fn ask_pieces(&mut self) -> Step {

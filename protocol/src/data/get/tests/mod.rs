@@ -194,6 +194,41 @@ fn what_nobody_has_is_missing() {
     }
 }
 
+/// A reader was told of a loss that was none: the first holder that it asked was being repaired, and
+/// when it came to the last one, that one's copy had just been set aside.
+#[test]
+fn a_chunk_that_somebody_got_while_the_others_were_asked_is_found() {
+    for mood in [Mood::Fine, Mood::Rotten, Mood::Lies] {
+        let mut world = whole(3, BLOCK, 25);
+        let order = world.cluster.order(0);
+        let bytes = world.cluster.holders[order[0].index()].chunks[&BODY.chunk(0)].clone();
+        for holder in &order {
+            world.cluster.mood(*holder, mood);
+            if mood == Mood::Fine {
+                world.cluster.replace_disk(*holder);
+            }
+        }
+        world.run(settings().look_again_ms / 2 - 1);
+        assert_eq!(world.sent.len(), 3, "all were asked, and nothing is asked again at once");
+        world.cluster.mood(order[0], Mood::Fine);
+        world.cluster.store(order[0], BODY.chunk(0), bytes);
+        finish(&mut world);
+        assert_eq!(world.sent.len(), 4);
+        world.check_damage(|_| mood != Mood::Fine);
+    }
+}
+
+#[test]
+fn before_a_chunk_is_called_missing_everybody_has_been_asked_twice() {
+    let mut world = whole(3, BLOCK, 26);
+    for index in 0..3 {
+        world.cluster.replace_disk(ReplicaId::new(index));
+    }
+    world.run_to_the_end();
+    assert_eq!(world.failed, Some(GetFailure::Missing { chunk: BODY.chunk(0) }));
+    assert!((0..3).all(|index| world.asked_of(ReplicaId::new(index)) == 2));
+}
+
 /// The one that cannot be asked may have it.
 #[test]
 fn nothing_is_missing_while_somebody_has_not_been_asked() {

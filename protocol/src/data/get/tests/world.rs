@@ -29,6 +29,7 @@ pub(super) fn settings() -> GetSettings {
         slow_ms: 500,
         retry_ms: 20,
         retry_max_ms: 400,
+        look_again_ms: 60,
         silence_ms: 1_000,
         timeout_ms: 8_000,
     }
