@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn pages_written_around_the_cache_are_read_like_any_others() {
-        let path = directory("direct");
+        let path = directory("direct-writes");
         let disk = RealDisk::open(&path).unwrap();
         let file = disk.create("a").unwrap();
         file.write_at(0, &[7; 3 * PAGE_SIZE]).unwrap();
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn direct_reads_return_what_was_written_whatever_its_length_and_fail_past_the_end() {
-        let path = directory("direct");
+        let path = directory("direct-reads");
         let disk = RealDisk::open(&path).unwrap();
         let file = disk.create("a").unwrap();
         let bytes: Vec<u8> = (0..10_000).map(|index| u8::try_from(index % 251).unwrap()).collect();
