@@ -137,6 +137,8 @@ struct Frozen {
     header: EntryHeader,
     rows: Arc<Overlay>,
     weight: Weight,
+    /// What the file took when the flush was still to begin.
+    file_bytes: u64,
 }
 
 impl DiskTables {
@@ -229,7 +231,7 @@ impl DiskTables {
         let Some(snapshot) = flushed.0.filter(|flushed| flushed.checkpoint.header == frozen.header) else {
             return false;
         };
-        self.counted.flushed(frozen.weight, self.file_bytes());
+        self.counted.flushed(frozen.flush_bytes(self.file_bytes()));
         self.previous = Some(std::mem::replace(&mut self.base, snapshot));
         self.frozen = None;
         true
@@ -300,7 +302,8 @@ impl ReplicaTables for DiskTables {
         assert!(header.op > self.base.checkpoint.op());
         let rows = Arc::new(std::mem::take(&mut self.active));
         let weight = std::mem::take(&mut self.active_weight);
-        self.frozen = Some(Frozen { header: header.clone(), rows, weight });
+        let file_bytes = self.file_bytes();
+        self.frozen = Some(Frozen { header: header.clone(), rows, weight, file_bytes });
     }
 
     fn frozen(&self) -> bool {

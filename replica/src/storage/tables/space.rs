@@ -11,7 +11,7 @@ use redb::Database;
 
 use super::ledger::Ledger;
 use super::verified_file::{BLOCK, STRIDE};
-use super::{DiskTables, fault};
+use super::{DiskTables, Frozen, fault};
 
 /// Half of the pages that nobody needs: they lie scattered, and a large row needs neighbours.
 const USABLE: u64 = 2;
@@ -66,6 +66,15 @@ fn on_disk(bytes: u64) -> u64 {
     bytes.div_ceil(BLOCK) * STRIDE
 }
 
+impl Frozen {
+    /// What its flush still takes. By as much as the file has grown the disk has less space already: in
+    /// the middle of a flush nothing may count twice.
+    pub(super) fn flush_bytes(&self, file_bytes: u64) -> u64 {
+        let grown = file_bytes.saturating_sub(self.file_bytes);
+        self.weight.flush_bytes(self.file_bytes).saturating_sub(grown)
+    }
+}
+
 /// What was last counted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counted {
@@ -77,8 +86,8 @@ impl Counted {
     pub(super) const NEVER: Counted = Counted { reusable_bytes: 0, uncounted: true };
 
     /// A flush has used some of what was free.
-    pub(super) fn flushed(&mut self, weight: Weight, file_bytes: u64) {
-        self.reusable_bytes = self.reusable_bytes.saturating_sub(weight.flush_bytes(file_bytes));
+    pub(super) fn flushed(&mut self, flush_bytes: u64) {
+        self.reusable_bytes = self.reusable_bytes.saturating_sub(flush_bytes);
         self.uncounted = true;
     }
 }
@@ -111,7 +120,7 @@ impl CountJob {
 impl DiskTables {
     pub fn space(&self) -> TablesSpace {
         let file_bytes = self.file_bytes();
-        let frozen = self.frozen.as_ref().map_or(0, |frozen| frozen.weight.flush_bytes(file_bytes));
+        let frozen = self.frozen.as_ref().map_or(0, |frozen| frozen.flush_bytes(file_bytes));
         TablesSpace {
             file_bytes,
             reusable_bytes: self.counted.reusable_bytes,
