@@ -11,13 +11,14 @@ use crate::harness::{Cluster, PATIENCE, ports};
 #[test]
 fn a_cluster_in_one_process_runs_and_is_there_again_after_the_next_start() {
     let scratch = Cluster::of(1, "dev");
-    let (dir, ports) = (scratch.key().with_file_name("data"), ports::in_a_row(3));
+    let (dir, mut ports) = (scratch.key().with_file_name("data"), ports::in_a_row(4));
     let first = ports.start.to_string();
+    let listen = format!("127.0.0.1:{}", ports.next_back().unwrap());
     let peers = ports.map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
     let log = scratch.key().with_file_name("dev.log");
     for _ in 0..2 {
         let mut command = Command::new(env!("CARGO_BIN_EXE_viewstone"));
-        command.args(["dev", "--dir", dir.to_str().unwrap(), "--port", &first]);
+        command.args(["dev", "--dir", dir.to_str().unwrap(), "--port", &first, "--listen", &listen]);
         let process = Process::start(command, &log);
         let key = dir.join("cluster-key");
         scratch.wait("a healthy cluster", || {
