@@ -1,10 +1,11 @@
 //! Requests and answers.
 //!
 //! In reading order: what a request says before its body (`request`), which operation that is (`route`),
-//! from a request to its answer (`service`), how answers are made (`response`), and the connections that
-//! both travel on (`server`, `tls`, `patient`).
+//! from a request to its answer (`service`), how answers are made (`response`), what becomes of bytes that
+//! nobody wants (`leftover`), and the connections that both travel on (`server`, `tls`, `patient`).
 
 mod authorise;
+mod leftover;
 pub mod metrics;
 mod patient;
 pub(crate) mod request;

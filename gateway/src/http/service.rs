@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::body::Body;
+use http::header::EXPECT;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use protocol::catalog::Query as CatalogQuery;
 use tokio::sync::Semaphore;
 
 use super::authorise::authorise;
+use super::leftover::Leftover;
 use super::metrics::Metrics;
 use super::request::Head;
 use super::response::{self, Response};
@@ -91,6 +93,7 @@ impl<L: Link> Gateway<L> {
         let began = Instant::now();
         let id = self.ids.next();
         let (parts, body) = request.into_parts();
+        let (body, leftover) = Leftover::of(body);
         let _running = self.metrics.begin();
         let mut name = "-";
         let outcome = match Head::parse(&parts, &self.options.domains) {
@@ -118,6 +121,7 @@ impl<L: Link> Gateway<L> {
                 response::error(&error, path, &id, parts.method != Method::HEAD)
             }
         };
+        leftover.take(parts.headers.contains_key(EXPECT));
         let took = began.elapsed();
         self.metrics.on_answer(name, response.status(), took);
         tracing::debug!(
