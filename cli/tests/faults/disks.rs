@@ -181,7 +181,7 @@ fn disks_that_small_objects_have_filled_refuse_more_until_some_are_deleted() {
     let name = "disks::disks_that_small_objects_have_filled_refuse_more_until_some_are_deleted";
     tell_inside(name, Kind::Mount, || {
         let cluster = Cluster::of(3, "small");
-        for (id, size) in [(0, "size=240m"), (1, "size=192m"), (2, "size=208m")] {
+        for (id, size) in [(0, "size=320m"), (1, "size=256m"), (2, "size=288m")] {
             std::fs::create_dir_all(cluster.data(id)).unwrap();
             let path = cluster.data(id);
             run("mount", &["-t", "tmpfs", "-o", size, "tmpfs", path.to_str().unwrap()])?;
@@ -226,7 +226,7 @@ fn fill_with_small_objects(mut cluster: Cluster) {
     cluster.start_all();
     cluster.wait_until_ready();
     assert!(put_some(stored), "once full, full after a restart");
-    for first in (0..stored * 3 / 4).step_by(AT_ONCE as usize) {
+    for first in (0..stored / 10 * 9).step_by(AT_ONCE as usize) {
         let delete = |client: Client, key| async move { client.delete(key).await };
         for deleted in at_once(&runtime, &client, first..first + AT_ONCE, delete) {
             deleted.unwrap();
@@ -237,7 +237,7 @@ fn fill_with_small_objects(mut cluster: Cluster) {
     println!("room again after {:.1?}", began.elapsed());
     let again =
         (1..4_000).map(|round| stored + round * AT_ONCE).find(|first| put_some(*first)).unwrap() - stored;
-    println!("{again} objects took the place of {}", stored * 3 / 4);
+    println!("{again} objects took the place of {}", stored / 10 * 9);
     assert!(again > stored / 16, "{again} of {stored}");
 
     for key in (0..stored).step_by(37) {
