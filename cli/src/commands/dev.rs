@@ -184,6 +184,8 @@ fn seat_of(plan: &Plan, id: ReplicaId) -> (Seat, Listening) {
         listen: vec![address(plan.first_port, id.get())],
         admin: None,
         reserve: plan.reserve,
+        // All of them stop at once.
+        hands_over: false,
         new_cluster: true,
     };
     let dir = plan.dir.join(format!("replica-{id}"));

@@ -219,7 +219,7 @@ async fn end_data(
 /// Gives the primary's role away, if this replica has it, and waits until somebody has taken it.
 async fn hand_over(shared: &Shared, core: &DriverHandle) {
     let is_primary = || core.vitals().core().is_some_and(|core| core.is_primary);
-    if shared.seat.cluster.peers.len() == 1 || !is_primary() {
+    if !shared.hands_over || !is_primary() {
         return;
     }
     let began = Instant::now();

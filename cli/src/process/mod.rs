@@ -66,7 +66,7 @@ pub(crate) async fn run(
     let (transport, inbox) =
         Transport::start(seat.cluster.transport(Peer::Replica(seat.replica), listening.listen.clone()))
             .map_err(Failure::new)?;
-    let shared = Arc::new(Shared::new(seat, listening.reserve, transport.clone(), past));
+    let shared = Arc::new(Shared::new(seat, &listening, transport.clone(), past));
     begun(&shared);
 
     let mut tasks = JoinSet::new();

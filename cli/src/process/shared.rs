@@ -11,7 +11,7 @@ use replica::data::DataHandle;
 use replica::driver::{DriverHandle, clock};
 use transport::Transport;
 
-use crate::settings::{Reserve, Seat};
+use crate::settings::{Listening, Reserve, Seat};
 use crate::status::{CoreStatus, DataStatus, DiskStatus, Health, ReplicaStatus};
 
 /// How a client in this process is told what the core says to it. Called on the core's thread: it must
@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) seat: Seat,
     pub(crate) transport: Transport,
     pub(super) reserve: Reserve,
+    /// Whether the others go on when this replica stops.
+    pub(super) hands_over: bool,
     began: Instant,
     stage: Mutex<Stage>,
     neighbours: RwLock<BTreeMap<ClientId, Neighbour>>,
@@ -38,10 +40,11 @@ struct Stage {
 }
 
 impl Shared {
-    pub(super) fn new(seat: Seat, reserve: Reserve, transport: Transport, past: Past) -> Shared {
+    pub(super) fn new(seat: Seat, listening: &Listening, transport: Transport, past: Past) -> Shared {
+        let Listening { reserve, hands_over, .. } = *listening;
         let stage = Mutex::new(Stage { past, waiting_for: vec![], core: None, data: None });
         let neighbours = RwLock::default();
-        Shared { seat, transport, reserve, began: Instant::now(), stage, neighbours }
+        Shared { seat, transport, reserve, hands_over, began: Instant::now(), stage, neighbours }
     }
 
     /// A thread that panics ends the process: nobody who matters sees a poisoned lock.

@@ -39,6 +39,8 @@ pub(crate) struct Listening {
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) reserve: Reserve,
+    /// The others go on when this one stops, so one of them should be primary by then.
+    pub(crate) hands_over: bool,
     /// Somebody said that the cluster is new. Says nothing about a directory that is not blank.
     pub(crate) new_cluster: bool,
 }
@@ -119,6 +121,7 @@ impl Listening {
         let port = values::port_of(seat.place()).expect("peers were checked when they were read");
         let everywhere = || vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()];
         Ok(Listening {
+            hands_over: seat.cluster.peers.len() > 1,
             listen: sources.optional(&LISTEN, values::addresses)?.unwrap_or_else(everywhere),
             admin: sources.optional(&ADMIN, values::admin)?.unwrap_or(Some(Listening::ADMIN_STANDARD)),
             reserve: Reserve::from(sources)?,
