@@ -90,9 +90,10 @@ fn a_full_cluster_carries_its_log_on_to_the_checkpoints_that_free_space() {
     cluster.reaches("GrowthRefused");
     cluster.freeze_clients(200_000_000);
     let interval = cluster.world.options.config.limits.checkpoint_interval_ops;
+    // The checkpoint that holds the last change is the first of three. It may have been reached already.
     let before = cluster.core(victim).checkpoint().op();
     cluster.until("three checkpoints have passed", |cluster| {
-        cluster.core(victim).checkpoint().op() >= before.plus(3 * interval)
+        cluster.core(victim).checkpoint().op() >= before.plus(2 * interval)
     });
     // Then there is nothing more to be had, and the log rests.
     cluster.pass(1_000_000);
