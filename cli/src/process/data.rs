@@ -13,7 +13,7 @@ use protocol::types::{ClientId, Peer};
 use replica::data::{DataOptions, DataOutlets, DataPlane};
 use replica::driver::{DriverHandle, clock};
 use replica::storage::chunks::ChunkOptions;
-use replica::storage::disk::RealDisk;
+use replica::storage::disk::Disk;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -55,7 +55,7 @@ impl Upkeep {
         &self,
         client: Client,
         shared: &Arc<Shared>,
-        disk: &RealDisk,
+        disk: &impl Disk,
         config: &Config,
         driver: DriverHandle,
     ) -> JoinHandle<Result<DataPlane, Failure>> {

@@ -132,7 +132,11 @@ impl Listening {
 
 impl Reserve {
     pub(crate) fn from(sources: &Sources) -> Result<Reserve, SettingError> {
-        Ok(sources.optional(&RESERVE, values::reserve)?.unwrap_or(Reserve::STANDARD))
+        Ok(Reserve::given(sources)?.unwrap_or(Reserve::STANDARD))
+    }
+
+    pub(crate) fn given(sources: &Sources) -> Result<Option<Reserve>, SettingError> {
+        sources.optional(&RESERVE, values::reserve)
     }
 }
 

@@ -71,7 +71,7 @@ fn row(answer: &ReplicaStatus, place: &str, commit: u64) -> [String; HEADINGS.le
 }
 
 /// Three digits are enough to see what matters.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut unit = 0;
     let mut tenths = u128::from(bytes) * 10;

@@ -34,7 +34,9 @@ use protocol::types::Peer;
 pub use core_thread::{Asked, Ended, LocalAnswer};
 pub use inbox::Inbox;
 use inbox::{Bounds, Lane};
-pub use open::{Core, OpenOptions, OpenReplica, StartError, format, format_replacement, open, past};
+pub use open::{
+    Core, OpenOptions, OpenReplica, StartError, cluster_size, format, format_replacement, open, past,
+};
 pub use vitals::{CoreVitals, Durations, Gauge, Vitals};
 
 use crate::storage::disk::Disk;
