@@ -236,7 +236,10 @@ fn secret<T>(
     from_text: impl FnOnce(&str) -> Result<T, String>,
 ) -> Result<T, SettingError> {
     let Some(text) = sources.variable(variable) else {
-        return sources.required(file, from_file);
+        let given = sources.optional(file, from_file)?;
+        return given.ok_or_else(|| {
+            SettingError::Together(format!("{}; or give itself in {variable}", SettingError::Missing(file)))
+        });
     };
     match sources.find(file) {
         Some((_, super::sources::Origin::Flag(_))) => sources.required(file, from_file),

@@ -57,7 +57,7 @@ pub(super) fn greeting(facts: &Facts<'_>) -> String {
   first     export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={shown} AWS_DEFAULT_REGION={region}
   aws cli   aws --endpoint-url {endpoint} s3 mb s3://demo
             aws --endpoint-url {endpoint} s3 cp README.md s3://demo/
-  rclone    rclone lsd \":s3,provider=Other,env_auth,endpoint='{endpoint}':\"
+  rclone    rclone lsd \":s3,provider=Other,endpoint='{endpoint}',access_key_id=$AWS_ACCESS_KEY_ID,secret_access_key='$AWS_SECRET_ACCESS_KEY':\"
   boto3     python3 -c \"import boto3; print(boto3.client('s3', endpoint_url='{endpoint}').list_buckets()['Buckets'])\"
   status    {status}
 

@@ -104,14 +104,17 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let sources = Sources::of_process(matches, &settings())?;
     let listen = *matches.get_one::<SocketAddr>("listen").expect("it has a default");
     let s3 = s3_of(&sources, listen)?;
-    let reserve = Reserve::given(&sources)?.unwrap_or(RESERVE);
+    let memory = matches.get_one::<u64>("memory").copied();
+    // Memory that was given for this is for nothing else.
+    let standard = if memory.is_some() { Reserve::Bytes(0) } else { RESERVE };
+    let reserve = Reserve::given(&sources)?.unwrap_or(standard);
     let replicas = matches.get_one::<u8>("replicas").copied();
     let first_port = *matches.get_one::<u16>("port").expect("it has a default");
     logging::start(Logging::calm(&sources)?);
     raise_limit();
 
-    let place = match matches.get_one::<u64>("memory") {
-        Some(size) => Place::in_memory(*size, replicas.unwrap_or(place::REPLICAS_STANDARD))?,
+    let place = match memory {
+        Some(size) => Place::in_memory(size, replicas.unwrap_or(place::REPLICAS_STANDARD))?,
         None => Place::on_disk(matches.get_one::<PathBuf>("dir").expect("it has a default"), replicas)?,
     };
     let addresses: Vec<_> = (0..place.replicas()).map(|id| address(first_port, id)).collect();
