@@ -158,7 +158,7 @@ fn memory_is_bounded_and_is_forgotten() {
     assert!(greeting.contains("IT FORGETS EVERYTHING when it stops"), "{greeting}");
     keep(&scratch, "mixed", "1MiB");
     // Three copies of this are more than there is.
-    let output = scratch.load(&["--op", "put", "--size", "16MiB", "--count", "40", "--clients", "2"]);
+    let output = scratch.load(&["--op", "put", "--size", "16MiB", "--count", "40"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "it took all of it");
     assert!(said.contains("503") || said.contains("507") || said.contains("SlowDown"), "{said}");

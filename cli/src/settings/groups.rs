@@ -82,6 +82,7 @@ impl Cluster {
             listen,
             replicas: self.replicas().map(|(id, place)| (id, place.to_owned())).collect(),
             limits: transport::limits::Limits::default(),
+            is_quiet: false,
         }
     }
 

@@ -32,7 +32,7 @@ pub(crate) fn draw(reports: &[Reported<'_>], judgement: &Judgement) -> String {
     let mut out = table::draw(&rows);
     for (number, report) in reports.iter().enumerate() {
         if let Err(why) = &report.answer {
-            out.push_str(&format!("\n{number} ({}): {why}", report.place));
+            out.push_str(&format!("\nreplica {number} at {}: {why}", report.place));
         }
     }
     out.push_str(&format!("\n{}\n", judgement.summary));

@@ -11,13 +11,14 @@
 //! ```
 //!
 //! In reading order: opening a disk (`open`), the loop (`core_thread`), the threads below it
-//! (`storage`), what they wait on (`inbox`), and what can be seen of them (`vitals`).
+//! (`storage`), what they wait on (`inbox`), and what can be seen of them (`vitals`) and told (`story`).
 
 pub mod clock;
 mod core_thread;
 mod inbox;
 mod open;
 mod storage;
+mod story;
 #[cfg(test)]
 mod tests;
 mod vitals;
