@@ -16,7 +16,7 @@ const PAGE: u64 = PAGE_SIZE as u64;
 #[derive(Clone)]
 pub struct MemoryDisk {
     space: Arc<Space>,
-    names: Arc<Mutex<BTreeMap<String, MemoryFile>>>,
+    files: Arc<Mutex<BTreeMap<String, MemoryFile>>>,
 }
 
 /// A file lives as long as its name or somebody who has it open, as on any other disk.
@@ -48,12 +48,12 @@ impl MemoryDisk {
     /// An empty disk of so many bytes.
     pub fn new(size: u64) -> MemoryDisk {
         let space = Arc::new(Space { size, taken: AtomicU64::new(0) });
-        MemoryDisk { space, names: Arc::default() }
+        MemoryDisk { space, files: Arc::default() }
     }
 
     /// A thread that panics ends the process: nobody who matters sees a poisoned lock.
-    fn names(&self) -> MutexGuard<'_, BTreeMap<String, MemoryFile>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    fn files(&self) -> MutexGuard<'_, BTreeMap<String, MemoryFile>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -197,11 +197,11 @@ impl Disk for MemoryDisk {
     type File = MemoryFile;
 
     fn names(&self) -> io::Result<Vec<String>> {
-        Ok(self.names().keys().cloned().collect())
+        Ok(self.files().keys().cloned().collect())
     }
 
     fn open(&self, name: &str) -> io::Result<Option<MemoryFile>> {
-        Ok(self.names().get(name).cloned())
+        Ok(self.files().get(name).cloned())
     }
 
     fn reopen(&self, name: &str) -> io::Result<Option<MemoryFile>> {
@@ -209,18 +209,18 @@ impl Disk for MemoryDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<MemoryFile> {
-        let mut names = self.names();
-        if names.contains_key(name) {
+        let mut files = self.files();
+        if files.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let inode = Inode { space: Arc::clone(&self.space), content: RwLock::default() };
         let file = MemoryFile { inode: Arc::new(inode) };
-        names.insert(name.to_owned(), file.clone());
+        files.insert(name.to_owned(), file.clone());
         Ok(file)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        let removed = self.names().remove(name);
+        let removed = self.files().remove(name);
         drop(removed);
         Ok(())
     }
