@@ -239,7 +239,10 @@ fn secret<T>(
     let Some(text) = sources.variable(variable) else {
         let given = sources.optional(file, from_file)?;
         return given.ok_or_else(|| {
-            SettingError::Together(format!("{}, or the secret itself in {variable}", SettingError::Missing(file)))
+            SettingError::Together(format!(
+                "{}, or the secret itself in {variable}",
+                SettingError::Missing(file)
+            ))
         });
     };
     match sources.find(file) {
