@@ -116,8 +116,9 @@ fn concerns(reports: &[Reported<'_>], now_micros: u64) -> Vec<Concern> {
         )));
     }
     let data: Vec<&DataStatus> = answers().filter_map(|answer| answer.data.as_ref()).collect();
-    // Whoever does not answer may lack something, and cannot say so.
-    if data.len() == reports.len() && data.iter().all(|data| data.is_whole()) {
+    // Whoever does not answer, or has only begun, may lack something and cannot say so.
+    let all_know = answers().filter(|answer| answer.ready).count() == reports.len();
+    if all_know && data.iter().all(|data| data.is_whole()) {
         concerns.push(Concern { words: "no debt".to_owned(), is_alarming: false });
     }
     let mut owed = |count: fn(&DataStatus) -> u64, words: fn(u64) -> String| {
@@ -127,7 +128,7 @@ fn concerns(reports: &[Reported<'_>], now_micros: u64) -> Vec<Concern> {
         }
     };
     owed(|data| data.debts, |debts| format!("{debts} bodies lack copies"));
-    owed(|data| data.bytes_to_rebuild, |bytes| format!("{} to be fetched for new disks", size(bytes)));
+    owed(|data| data.bytes_to_rebuild, |bytes| format!("{} still to be copied", size(bytes)));
     owed(|data| data.chunks_damaged, |chunks| format!("{chunks} damaged chunks to be replaced"));
     owed(|data| data.chunks_lost, |chunks| format!("{chunks} CHUNKS LOST: no replica has a sound copy"));
     for answer in answers() {

@@ -11,7 +11,7 @@ use protocol::entry::Entry;
 use protocol::machine::Invalid;
 use protocol::message::Message;
 use protocol::tables::ReplicaTables;
-use protocol::types::{Checksum, Incarnation, Op, Peer, REPLICAS_MAX, ReplicaId, Room};
+use protocol::types::{Checksum, Incarnation, Op, Peer, REPLICAS_MAX, ReplicaId, Room, View};
 use protocol::vsr::{Effect, Event, Halt};
 
 use super::Outbox;
@@ -107,6 +107,8 @@ pub(super) struct CoreThread<D: Disk> {
     pub(super) outgoing: Vec<(Peer, Message)>,
     pub(super) vitals: Arc<Vitals>,
     pub(super) events: BTreeMap<Event, u64>,
+    /// The last event that the log tells of, and its view.
+    pub(super) told: Option<(Event, View)>,
 }
 
 impl<D: Disk> CoreThread<D> {
@@ -264,9 +266,12 @@ impl<D: Disk> CoreThread<D> {
 
     fn note(&mut self, event: Event) {
         *self.events.entry(event).or_default() += 1;
-        if let Some(words) = story::words(event) {
-            let (view, commit) = (self.core.view().get(), self.core.commit().get());
-            tracing::info!(?event, view, commit, "{words}");
+        let (view, commit) = (self.core.view(), self.core.commit());
+        // What is tried again until it succeeds is told once.
+        if let Some(words) = story::words(event)
+            && self.told.replace((event, view)) != Some((event, view))
+        {
+            tracing::info!(?event, view = view.get(), commit = commit.get(), "{words}");
         }
     }
 

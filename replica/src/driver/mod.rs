@@ -84,6 +84,7 @@ impl Driver {
             outgoing: Vec::new(),
             vitals: vitals.clone(),
             events: BTreeMap::new(),
+            told: None,
         };
         let core = std::thread::Builder::new().name("core".to_owned()).spawn(move || thread.run())?;
         Ok(Driver { handle: DriverHandle { inbox, vitals }, core, storage })
