@@ -1,5 +1,5 @@
 //! Connections: from listening to the last answer. Everything that a client can make us hold has an end:
-//! the number of connections, the time to say hello, to send a request's head, to take an answer's bytes.
+//! the number of connections, the time to begin to speak, to send a request's head, to take an answer's bytes.
 
 use std::future::Future;
 use std::io;
@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::greeting::Greeting;
 use super::patient::Patient;
 use super::request::Encrypted;
 use super::response::Response;
@@ -150,6 +151,7 @@ impl Server {
             .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).expect("some kilobytes"))
             .max_concurrent_streams(STREAMS_MAX);
         let service = TowerToHyperService::new(self.router.clone());
+        let stream = Greeting::new(stream, HEAD_PATIENCE);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut stop = self.stop.clone();
         let asked = async move { drop(stop.wait_for(|stop| *stop).await) };
