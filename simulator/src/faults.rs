@@ -40,8 +40,9 @@ pub struct Nemesis {
     /// How often a machine dies when something was decided, per million.
     fateful_crash: u64,
     ended: bool,
-    /// Who stays as it is when the troubles end.
+    /// Who stays broken when the troubles end, and who of them is dead.
     outside: BTreeSet<usize>,
+    dead: BTreeSet<usize>,
 }
 
 /// A replica whose disk was damaged, or will be.
@@ -93,6 +94,7 @@ impl Nemesis {
             fateful_crash: if options.faults.crash_in_io > 0 { 60_000 } else { 0 },
             ended: false,
             outside: BTreeSet::new(),
+            dead: BTreeSet::new(),
         }
     }
 
@@ -106,12 +108,18 @@ impl Nemesis {
 
     /// Whether the machine is not to be started again.
     pub fn keeps_down(&self, machine: usize) -> bool {
+        self.dead.contains(&machine)
+    }
+
+    /// Whether the machine was left broken, so that nothing is expected of it.
+    pub fn is_outside(&self, machine: usize) -> bool {
         self.outside.contains(&machine)
     }
 
-    /// No more troubles; these machines stay as they are.
-    pub fn end(&mut self, outside: &BTreeSet<usize>) {
+    /// No more troubles; these machines stay broken, and the dead ones down.
+    pub fn end(&mut self, outside: &BTreeSet<usize>, dead: BTreeSet<usize>) {
         self.outside.clone_from(outside);
+        self.dead = dead;
         self.lifts.clear();
         self.ended = true;
     }

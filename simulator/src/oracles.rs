@@ -250,6 +250,11 @@ impl Oracles {
         self.applied.remove(&replica);
     }
 
+    /// The name of the entry that was committed as this op.
+    pub fn committed_name(&self, op: Op) -> Option<Checksum> {
+        self.committed.get(position(op)).copied()
+    }
+
     pub fn committed_count(&self) -> usize {
         self.committed.len()
     }

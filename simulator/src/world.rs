@@ -2,6 +2,7 @@
 
 mod data;
 mod jobs;
+mod outside;
 mod settle;
 
 use std::cmp::Reverse;
@@ -9,10 +10,11 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use bytes::Bytes;
 use protocol::catalog::Catalog;
-use protocol::entry::Entry;
+use protocol::entry::{Entry, Operation, Request};
+use protocol::machine::Machine as _;
 use protocol::message::{Body, Message};
 use protocol::state::{Outcome as RequestOutcome, Refusal};
-use protocol::types::{Checksum, ClientId, Op, Peer, ReplicaId};
+use protocol::types::{Checksum, ClientId, Op, Peer, ReplicaId, Room};
 use protocol::vsr::{Effect, Event as CoreEvent, Halt, StatusName};
 
 use crate::client::Clients;
@@ -24,6 +26,7 @@ use crate::options::{Mode, Options, Stack};
 use crate::oracles::{Chunks, Oracles};
 use crate::random::Random;
 use crate::trace::Trace;
+use outside::Said;
 
 /// How often every core is told the time, in microseconds.
 const TICK: u64 = 10_000;
@@ -125,6 +128,7 @@ pub struct World {
     look_at_chunks: u64,
     /// Messages of this kind are kept back instead of delivered, for scenarios.
     held: BTreeMap<(Peer, Peer), Held>,
+    said: Said,
 }
 
 /// What is left of a world that went well.
@@ -164,6 +168,7 @@ impl World {
             upkeep_clients: BTreeMap::new(),
             look_at_chunks: 0,
             held: BTreeMap::new(),
+            said: Said::new(seed, count),
             options,
         };
         if world.options.stack == Stack::Whole {
@@ -360,6 +365,9 @@ impl World {
                 Effect::Append { entry } => {
                     self.oracles.on_append(&entry);
                     let process = self.machines[machine].process.as_mut().expect("it is up");
+                    if let Err(what) = check_room(&process.core, &entry) {
+                        self.failure.get_or_insert(what);
+                    }
                     process.appends.push(entry);
                     self.begin_group(machine);
                 }
@@ -505,6 +513,11 @@ impl World {
         let frame = message.encode();
         self.oracles.chatter.on_send(to, message);
         self.trace.message(self.now, message, to);
+        if self.options.mode == Mode::Liveness
+            && let Peer::Replica(from) = message.from
+        {
+            self.said.remember(from.index(), to, message, &frame);
+        }
         if let Some((kind, frames)) = self.held.get_mut(&(message.from, to))
             && kind.is_none_or(|kind| kind == message.body.kind())
         {
@@ -589,6 +602,23 @@ impl World {
                 self.schedule(1, Happening::Deliver { to, frame });
             }
         }
+    }
+}
+
+/// A primary whose own disk is full must not give what grows a place in the log.
+fn check_room(core: &crate::node::Core, entry: &Entry) -> Result<(), String> {
+    let prepared = core.is_primary() && core.head() == (entry.op(), entry.name);
+    if !prepared || core.room() < Room::Scarce || entry.header.view != core.view() {
+        return Ok(());
+    }
+    let requests = entry.requests().map_err(|error| format!("op {} was prepared: {error}", entry.op()))?;
+    let grows = |request: &Request| match &request.operation {
+        Operation::Machine(operation) => core.state().machine().grows(operation),
+        _ => false,
+    };
+    match requests.iter().any(grows) {
+        true => Err(format!("op {} grows, and was prepared while the disk was full", entry.op())),
+        false => Ok(()),
     }
 }
 
