@@ -477,11 +477,21 @@ fn damage_head(world: &mut World, machine: usize) -> bool {
     let Ok(Some(entry)) = process.wal.read(op, name) else { return false };
     let disk = host.disk.clone();
     let Some((file, offset)) = find(&disk, &entry.body) else { return false };
+    let stub = find_last(&disk, &file, &entry.header.to_bytes()).filter(|stub| *stub > offset);
+    let whole = world.nemesis.afflicted.get(&machine).is_none_or(|affliction| affliction.damages == 0);
     world.nemesis.afflict(machine);
     world.crash(machine, "power, before its head is damaged");
     let Some(damage) = world.machines[machine].disk.rot_at(&file, offset) else { return true };
     deed(world, Some(machine), "head rotten");
     world.trace.note(world.now, Some(machine), &format!("{damage:?}"));
+    // With its stub, too, only what stands behind it tells that there was something.
+    if let Some(stub) = stub.filter(|_| whole && world.nemesis.random.percent(60))
+        && let Some(damage) = world.machines[machine].disk.rot_at(&file, stub)
+    {
+        world.nemesis.afflict(machine);
+        deed(world, Some(machine), "head rotten, and its stub");
+        world.trace.note(world.now, Some(machine), &format!("{damage:?}"));
+    }
     if let Some(primary) = reigning(world)
         && world.nemesis.random.percent(70)
     {
@@ -506,6 +516,14 @@ fn find(disk: &SimulatedDisk, bytes: &[u8]) -> Option<(String, u64)> {
         }
     }
     None
+}
+
+/// Where these bytes are for the last time in a file of the log.
+fn find_last(disk: &SimulatedDisk, name: &str, bytes: &[u8]) -> Option<u64> {
+    let file = disk.open(name).ok()??;
+    let mut content = vec![0; usize::try_from(file.len().ok()?).ok()?];
+    file.read_at(0, &mut content).ok()?;
+    content.windows(bytes.len()).rposition(|window| window == bytes).map(|index| index as u64)
 }
 
 /// Something in the chunk store of a machine is damaged, and nothing else on its disk.

@@ -105,6 +105,11 @@ impl Network {
         self.links.get(&(from, to)).is_some_and(|link| link.cut)
     }
 
+    /// Whether the link carries nothing, or not everything.
+    pub fn is_damaged(&self, from: Peer, to: Peer) -> bool {
+        self.links.get(&(from, to)).is_some_and(|link| link.cut || link.narrow)
+    }
+
     pub fn mend_all(&mut self) {
         self.links.clear();
     }

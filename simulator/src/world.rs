@@ -337,6 +337,13 @@ impl World {
         if let Err(what) = self.oracles.on_standing(id, standing) {
             self.failure.get_or_insert(what);
         }
+        if core.is_primary() {
+            let (quorums, own) = (&self.options.config.quorums, core.durable_through());
+            let held = self.oracles.holders.on_reign(quorums, id, core.view(), core.commit(), own);
+            if let Err(what) = held {
+                self.failure.get_or_insert(what);
+            }
+        }
         self.trace.status(
             machine,
             core.status(),

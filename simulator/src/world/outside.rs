@@ -28,7 +28,8 @@ const REPEATED_AT_ONCE: usize = 8;
 enum Broken {
     /// It does not come back.
     Dead,
-    /// Its links, disk and process stay as the troubles have left them.
+    /// Its links and its process stay as the troubles have left them. Its disk has room: by design the
+    /// fullest disk that is heard decides what may grow.
     AsItIs,
     /// It sends and hears nothing.
     Deaf,
@@ -126,6 +127,13 @@ impl World {
                 .map(|other| self.peer_of(other))
                 .chain(self.clients.peers())
                 .collect();
+            self.machines[machine].disk.set_capacity(u64::MAX);
+            if broken != Broken::AsItIs {
+                for other in &others {
+                    self.network.mend(me, *other);
+                    self.network.mend(*other, me);
+                }
+            }
             match broken {
                 Broken::Dead => {
                     dead.insert(machine);
@@ -133,7 +141,7 @@ impl World {
                         self.kill(machine);
                     }
                 }
-                Broken::AsItIs => continue,
+                Broken::AsItIs => {}
                 Broken::Deaf => others.iter().for_each(|other| self.network.cut(*other, me)),
                 Broken::Mute => others.iter().for_each(|other| self.network.cut(me, *other)),
                 Broken::Slow => {
@@ -145,7 +153,6 @@ impl World {
                 }
                 Broken::Repeats => self.said.repeating.push(machine),
             }
-            self.machines[machine].disk.set_capacity(u64::MAX);
             if !dead.contains(&machine) {
                 self.schedule(1, Happening::Start { machine });
             }
@@ -171,12 +178,35 @@ impl World {
     pub(super) fn what_is_beyond_the_budget(&self) -> Option<String> {
         let core: Vec<usize> =
             (0..self.machines.len()).filter(|machine| !self.nemesis.is_outside(*machine)).collect();
+        if let Some(excuse) = self.an_outsider_reigns_for_some(&core) {
+            return Some(excuse);
+        }
         if !core.iter().any(|machine| self.nemesis.is_afflicted(*machine)) {
             return None;
         }
         self.too_few_can_vote(&core)
             .or_else(|| self.an_entry_is_outside(&core))
             .or_else(|| self.a_chunk_is_outside(&core))
+    }
+
+    /// A known limit: who alone is cut off from a primary that all others hear and reach is not served
+    /// by it, and cannot depose it.
+    fn an_outsider_reigns_for_some(&self, core: &[usize]) -> Option<String> {
+        let outsiders = (0..self.machines.len()).filter(|machine| self.nemesis.is_outside(*machine));
+        let mut reigning = outsiders.filter(|machine| {
+            let process = self.machines[*machine].process.as_ref();
+            process.is_some_and(|process| process.core.is_primary())
+        });
+        reigning.find_map(|primary| {
+            let primary = self.peer_of(primary);
+            let inside: Vec<Peer> =
+                core.iter().map(|machine| self.peer_of(*machine)).chain(self.clients.peers()).collect();
+            let lost = inside.iter().filter(|peer| {
+                self.network.is_damaged(primary, **peer) || self.network.is_damaged(**peer, primary)
+            });
+            let lost = lost.count();
+            (lost > 0 && lost < inside.len()).then(|| format!("{lost} are cut off from {primary:?}, which reigns outside"))
+        })
     }
 
     fn too_few_can_vote(&self, core: &[usize]) -> Option<String> {

@@ -28,7 +28,7 @@ impl World {
             if self.now >= deadline {
                 if let Some(excuse) = self.what_is_beyond_the_budget() {
                     self.trace.note(self.now, None, &format!("the core is stuck: {excuse}"));
-                    self.coverage.mark("core stuck, and the damage in it explains why");
+                    self.coverage.mark("core not served, and the world says why");
                     break;
                 }
                 let lacking = self.what_chunks_lack().unwrap_or_default();
