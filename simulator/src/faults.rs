@@ -15,6 +15,7 @@ use replica::storage::disk::{Disk as _, DiskFile as _, SimulatedDisk};
 use replica::storage::superblock::SUPERBLOCK_NAME;
 use replica::storage::tables::TABLES_NAME;
 
+use crate::operator;
 use crate::options::Options;
 use crate::random::Random;
 use crate::world::World;
@@ -31,7 +32,7 @@ const CLOCK_AHEAD_MAX: i64 = 5_000_000;
 const CLOCK_BEHIND_MAX: i64 = 3_600_000_000;
 
 pub struct Nemesis {
-    random: Random,
+    pub random: Random,
     /// How many replicas may be afflicted at once.
     afflicted_max: usize,
     afflicted: BTreeMap<usize, Affliction>,
@@ -62,11 +63,13 @@ struct Inspection {
     committed: Op,
 }
 
-enum Lift {
+pub enum Lift {
     Links(Vec<(Peer, Peer)>),
     Capacity(usize),
     Slowness(usize),
     Wipe(usize),
+    Restart(usize),
+    NewDisk(usize),
     Release,
 }
 
@@ -131,6 +134,18 @@ impl Nemesis {
         affliction.inspection = None;
     }
 
+    /// Whether the machine's disk may be exchanged: it counts as lost, and nothing else is planned for it.
+    pub fn may_swap(&self, machine: usize) -> bool {
+        self.afflicted.get(&machine).is_some_and(|affliction| !affliction.doomed)
+    }
+
+    /// While a machine is doomed it is neither damaged further nor inspected.
+    pub fn doom(&mut self, machine: usize, doomed: bool) {
+        let affliction = self.afflicted.entry(machine).or_default();
+        affliction.doomed = doomed;
+        affliction.inspection = None;
+    }
+
     /// Something has just been decided and is on its way to disks and peers: the worst moment to die.
     pub fn on_event(world: &mut World, machine: usize, event: Event) {
         let fateful = matches!(
@@ -184,7 +199,7 @@ impl Nemesis {
         if fit.is_empty() { None } else { Some(*self.random.pick(&fit)) }
     }
 
-    fn later(&mut self, now: u64, low: u64, high: u64, lift: Lift) {
+    pub fn later(&mut self, now: u64, low: u64, high: u64, lift: Lift) {
         let at = now + self.random.between(low, high);
         self.lifts.push((at, lift));
     }
@@ -206,6 +221,8 @@ fn lift(world: &mut World) {
             Lift::Capacity(machine) => world.machines[machine].disk.set_capacity(u64::MAX),
             Lift::Slowness(machine) => world.machines[machine].slowness = 1,
             Lift::Wipe(machine) => wipe(world, machine),
+            Lift::Restart(machine) => operator::restart(world, machine),
+            Lift::NewDisk(machine) => operator::new_disk(world, machine),
             Lift::Release => {
                 deed(world, None, "held messages released");
                 world.release();
@@ -215,7 +232,7 @@ fn lift(world: &mut World) {
 }
 
 /// Marks and traces a deed.
-fn deed(world: &mut World, machine: Option<usize>, what: &str) {
+pub fn deed(world: &mut World, machine: Option<usize>, what: &str) {
     world.coverage.mark(what);
     world.trace.note(world.now, machine, what);
 }
@@ -256,6 +273,7 @@ fn cause(world: &mut World, trouble: &str) {
         }
         "full disk" => fill_disk(world, machine),
         "wipe" => plan_wipe(world),
+        "operator" => operator::act(world, machine),
         "chunk rot" => rot_chunks(world),
         "lie" => lie(world),
         other => unreachable!("{other} is not a trouble"),
@@ -616,6 +634,7 @@ fn wipe(world: &mut World, machine: usize) {
     deed(world, Some(machine), "wipe");
     let config = world.options.config.clone();
     world.machines[machine].replace_disk(&config);
+    world.machines[machine].has_old_disk = false;
     let delay = world.nemesis.random.between(50_000, 3_000_000);
     world.start_soon(machine, delay);
 }

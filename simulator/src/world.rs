@@ -14,6 +14,7 @@ use protocol::entry::{Entry, Operation, Request};
 use protocol::machine::Machine as _;
 use protocol::message::{Body, Message};
 use protocol::state::{Outcome as RequestOutcome, Refusal};
+use protocol::tables::ReplicaTables as _;
 use protocol::types::{Checksum, ClientId, Op, Peer, ReplicaId, Room};
 use protocol::vsr::{Effect, Event as CoreEvent, Halt, StatusName};
 
@@ -30,6 +31,9 @@ use outside::Said;
 
 /// How often every core is told the time, in microseconds.
 const TICK: u64 = 10_000;
+
+/// What a core says whose disk was replaced by one that has rejoined.
+const REPLACED: &str = "this disk was replaced by another one";
 
 enum Happening {
     Deliver {
@@ -401,6 +405,7 @@ impl World {
 
     fn core_event(&mut self, machine: usize, event: CoreEvent) {
         self.coverage.mark(format!("{event:?}"));
+        self.notice_coincidence(machine, event);
         Nemesis::on_event(self, machine, event);
         let noisy = matches!(
             event,
@@ -416,9 +421,39 @@ impl World {
         }
     }
 
+    /// What happens at the same time as something else: where two parts of the protocol meet.
+    fn notice_coincidence(&mut self, machine: usize, event: CoreEvent) {
+        let among = |status| {
+            let cores = self.machines.iter().filter_map(|machine| machine.process.as_ref());
+            cores.filter(|process| process.core.status() == status).count() > 0
+        };
+        let process = self.machines[machine].process.as_ref().expect("only processes have events");
+        let checkpointing = process.core.state().tables().frozen();
+        let (syncing, rejoining) = (among(StatusName::Syncing), among(StatusName::Rejoining));
+        match event {
+            CoreEvent::ViewChangeStarted => {
+                let reached = [
+                    (checkpointing, "view change during a checkpoint"),
+                    (syncing, "view change while somebody syncs"),
+                    (rejoining, "view change while somebody rejoins"),
+                ];
+                for (_, mark) in reached.iter().filter(|(reached, _)| *reached) {
+                    self.coverage.mark(*mark);
+                }
+            }
+            CoreEvent::EntryRepaired if checkpointing => self.coverage.mark("repair during a checkpoint"),
+            CoreEvent::SyncStarted if rejoining => self.coverage.mark("sync while somebody rejoins"),
+            _ => {}
+        }
+    }
+
     fn halted(&mut self, machine: usize, halt: Halt) {
         self.trace.note(self.now, Some(machine), &format!("halts: {halt:?}"));
         match halt {
+            Halt::Diverged(what) if self.machines[machine].has_old_disk && what.contains(REPLACED) => {
+                self.coverage.mark("old disk found itself replaced");
+                self.crash(machine, "its disk was replaced");
+            }
             Halt::Diverged(what) => {
                 self.failure.get_or_insert(format!("replica {machine} found a contradiction: {what}"));
             }
@@ -448,6 +483,12 @@ impl World {
         self.trace.down(machine);
         let delay = 20_000 + self.random.exponential(500_000);
         self.schedule(delay, Happening::Start { machine });
+    }
+
+    /// The process is asked to end.
+    pub fn resign(&mut self, machine: usize) {
+        let boot = self.machines[machine].boot;
+        self.with_core(machine, boot, |core, out| core.resign(out));
     }
 
     /// Stays down until somebody starts it.
@@ -513,6 +554,7 @@ impl World {
         self.trace.note(self.now, Some(machine), "disk replaced");
         let config = self.options.config.clone();
         self.machines[machine].replace_disk(&config);
+        self.machines[machine].has_old_disk = false;
         self.schedule(100_000, Happening::Start { machine });
     }
 
