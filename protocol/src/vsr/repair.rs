@@ -326,6 +326,12 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             return;
         }
         let op = entry.op();
+        if planted(Canary::RepairMovesHead)
+            && op == self.log.head_op().next()
+            && entry.header.parent == self.log.head().name
+        {
+            self.log.append(entry.header.clone());
+        }
         let Some(slot) = self.log.slot(op) else { return };
         if slot.name != entry.name {
             return;
@@ -333,7 +339,11 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         self.repair.outstanding.remove(&op);
         if matches!(slot.body, BodyState::Faulty | BodyState::Missing) {
             self.event(Event::EntryRepaired);
+            let name = entry.name;
             self.take_body(entry);
+            if planted(Canary::RepairedTooEarly) {
+                self.log.on_appended(op, name);
+            }
         }
         self.request_bodies();
     }
