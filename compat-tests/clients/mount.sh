@@ -1,6 +1,5 @@
-# What the clients that mount a bucket share. Sourced by bash, after `set -euo pipefail`.
-
-fail() { echo "failed: $*" >&2; exit 1; }
+# What the clients that mount a bucket share: `source "$(dirname "$0")/../mount.sh"`.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # A mount without FUSE is no reason to skip: then nobody has tried this client.
 need_fuse() {
