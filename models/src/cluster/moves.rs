@@ -95,7 +95,11 @@ impl Cluster {
     /// The end without a crash or a loss, for the beginning.
     fn runs_smoothly(&mut self, world: World, replica: usize, asked: Asked) -> World {
         let ends = self.step(world.nodes[replica], asked);
-        self.after(&world, replica, &ends[0]).expect("nothing goes wrong in the beginning")
+        let after = self.after(&world, replica, &ends[0]).expect("nothing goes wrong in the beginning");
+        match self.facts(after.nodes[replica]).superblock_pending {
+            true => self.runs_smoothly(after, replica, Asked::SuperblockWritten),
+            false => after,
+        }
     }
 
     fn own_moves(&mut self, world: &World, replica: usize, visit: &mut Visit<'_, Cluster>) {

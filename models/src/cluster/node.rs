@@ -120,7 +120,7 @@ impl Node {
     pub fn on(superblock: Superblock) -> Outcome {
         let mut outcome = Outcome::of(Node::boot(superblock, BTreeMap::new()));
         let effects = outcome.node.start();
-        outcome.finish(effects, &mut Vec::new(), Disks::AtOnce);
+        outcome.finish(effects, None, Disks::AtOnce);
         outcome.node.core.forget_time();
         outcome
     }
@@ -187,11 +187,9 @@ impl Node {
             Input::Appended => effects = outcome.append_one(),
             Input::SuperblockWritten => effects = outcome.write_superblock(),
         }
-        outcome.finish(effects, &mut crashes, disks);
+        outcome.finish(effects, may_crash.then_some(&mut crashes), disks);
         let mut outcomes = vec![outcome];
-        if may_crash {
-            outcomes.append(&mut crashes);
-        }
+        outcomes.append(&mut crashes);
         outcomes.into_iter().map(Outcome::at_rest).collect()
     }
 }
@@ -207,20 +205,23 @@ impl Outcome {
     }
 
     /// Performs what the core wants, in order, until nothing is left to be done at once. What may come
-    /// of a crash in between goes to `crashes`.
-    fn finish(&mut self, effects: Vec<Effect>, crashes: &mut Vec<Outcome>, disks: Disks) {
+    /// of a crash in between goes to `crashes`. (A crash while starting is one more crash before it.)
+    fn finish(&mut self, effects: Vec<Effect>, mut crashes: Option<&mut Vec<Outcome>>, disks: Disks) {
         self.perform(effects);
         while disks == Disks::AtOnce && self.halt.is_none() {
             let (appends, superblock) = (self.node.appends_pending(), self.node.superblock_pending());
             if !appends && !superblock {
                 break;
             }
-            self.crash(crashes);
+            if let Some(crashes) = &mut crashes {
+                self.crash(crashes);
+            }
             let effects = if appends { self.append_one() } else { self.write_superblock() };
             self.perform(effects);
         }
     }
 
+    /// Notes what is to be written, and reads at once.
     fn perform(&mut self, effects: Vec<Effect>) {
         self.witness();
         for effect in effects {
@@ -233,8 +234,14 @@ impl Outcome {
                 }
                 Effect::Halt(why) => self.halt = Some(format!("{why:?}")),
                 Effect::Event(_) => {}
-                Effect::ReadEntry { .. } | Effect::Reclaim { .. } | Effect::FlushCheckpoint => {
-                    unreachable!("bodies stay in memory, and no checkpoint is due")
+                Effect::ReadEntry { op, name } => {
+                    let entry = self.node.wal.get(&(op, name)).cloned();
+                    let mut effects = Vec::new();
+                    self.node.core.on_entry_read(op, name, entry, &mut effects);
+                    self.perform(effects);
+                }
+                Effect::Reclaim { .. } | Effect::FlushCheckpoint => {
+                    unreachable!("no checkpoint is due")
                 }
             }
         }
@@ -295,7 +302,7 @@ impl Outcome {
                     halt: None,
                 };
                 let effects = after.node.start();
-                after.finish(effects, &mut Vec::new(), Disks::AtOnce);
+                after.finish(effects, None, Disks::AtOnce);
                 crashes.push(after);
             }
         }
