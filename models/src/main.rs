@@ -7,7 +7,7 @@ fn main() {
     let bounds = Bounds {
         operations: args[0] as u8,
         views: args[1] as u8,
-        wipes: args[2] as u8,
+        wipes: match args[2] { 0 => &[], 1 => &[0], 2 => &[1], 3 => &[2], 4 => &[1, 2], 5 => &[2, 2], _ => &[0, 2] },
         crashes: args[3] > 0,
         disks: if args[4] > 0 { Disks::Later } else { Disks::AtOnce },
         replacement: Replacement::Amnesiac,

@@ -91,7 +91,7 @@ impl Cluster {
     /// A message has had an effect: it must not have been an acknowledgement from the grave.
     pub(super) fn judge_effect(&self, world: &World, id: MailId) -> Result<(), String> {
         let mail = self.post.get(id);
-        if !matches!(mail.kind, Kind::PrepareOk(_)) {
+        if !matches!(mail.kind, Kind::PrepareOk { .. }) {
             return Ok(());
         }
         let sender = ReplicaId::new(u8::try_from(mail.from).expect("three replicas"));

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use protocol::message::{Body, Message};
-use protocol::types::{Nonce, Op, Peer, ReplicaId, View};
+use protocol::types::{Checksum, Nonce, Op, Peer, ReplicaId, View};
 
 use super::Facts;
 
@@ -16,8 +16,8 @@ pub type MailId = u16;
 /// What decides whether a message can still have an effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    Prepare(View),
-    PrepareOk(View),
+    Prepare { view: View, commit: Op, op: Op, name: Checksum },
+    PrepareOk { view: View, op: Op },
     Vote(View),
     StartView { view: View, commit: Op },
     /// An answer to a question.
@@ -75,8 +75,10 @@ impl Post {
 fn kind_of(message: &Message) -> Kind {
     let view = message.view;
     match &message.body {
-        Body::Prepare { .. } => Kind::Prepare(view),
-        Body::PrepareOk { .. } => Kind::PrepareOk(view),
+        Body::Prepare { entry, commit } => {
+            Kind::Prepare { view, commit: *commit, op: entry.op(), name: entry.name }
+        }
+        Body::PrepareOk { op, .. } => Kind::PrepareOk { view, op: *op },
         Body::DoViewChange(vote) => Kind::Vote(vote.view),
         Body::StartView(start) => match start.nonce {
             Some(nonce) => Kind::ToldView { nonce },
@@ -104,9 +106,16 @@ pub fn is_dead(mail: &Mail, to: &Facts, from: &Facts, settled: bool) -> bool {
     let sender = ReplicaId::new(u8::try_from(mail.from).expect("three replicas"));
     let receiver = ReplicaId::new(u8::try_from(mail.to).expect("three replicas"));
     match mail.kind {
-        Kind::Prepare(view) => settled && to.durable_view > view,
+        Kind::Prepare { view, commit, op, name } => {
+            let index = usize::try_from(op.get() - 1).expect("logs are short");
+            let here = to.durable_log_view == view && to.durable.get(index) == Some(&name);
+            settled && (to.durable_view > view || (here && commit == Op::ZERO))
+        }
         // Nobody leads a view twice.
-        Kind::PrepareOk(view) => settled && !(to.is_primary && to.view == view),
+        Kind::PrepareOk { view, op } => {
+            let counts = to.acknowledged.filter(|_| to.view == view);
+            settled && counts.is_none_or(|counted| counted[mail.from] >= op)
+        }
         Kind::Vote(view) => settled && (to.durable_view > view || to.durable_log_view >= view),
         Kind::StartView { view, commit } => {
             settled

@@ -18,7 +18,7 @@ use std::rc::Rc;
 use protocol::entry::{Entry, Operation, Request};
 use protocol::message::{Body, Message};
 use protocol::types::{
-    Checksum, ClientId, Incarnation, Nonce, Op, Peer, RELEASE, ReplicaId, RequestNumber, SessionId,
+    Checksum, ClientId, Incarnation, Nonce, Op, Peer, RELEASE, REPLICAS_MAX, ReplicaId, RequestNumber, SessionId,
     Timestamp, View,
 };
 use protocol::vsr::StatusName;
@@ -34,8 +34,8 @@ pub struct Bounds {
     pub operations: u8,
     /// Views begin with 1, which everybody follows in the beginning.
     pub views: u8,
-    /// Disks that are lost and replaced, one after the other.
-    pub wipes: u8,
+    /// Whose disks are lost and replaced, one after the other, each at any moment.
+    pub wipes: &'static [u8],
     /// Whether processes crash and start again: at any moment, any number of times.
     pub crashes: bool,
     pub disks: Disks,
@@ -114,6 +114,9 @@ pub struct Facts {
     commit: Op,
     /// By op from 1: the entry, and whether its body is on the disk.
     log: Vec<(EntryId, bool)>,
+    /// The same by name, as far as the bodies are on the disk without a gap.
+    durable: Vec<Checksum>,
+    acknowledged: Option<[Op; REPLICAS_MAX]>,
     asked_view: Option<Nonce>,
     awaits_grant: Option<Nonce>,
     challenges: Vec<(ReplicaId, Nonce, Nonce)>,
@@ -201,6 +204,8 @@ impl Cluster {
             let held = *durable && node.holds(*op, *name);
             (self.entry_numbers[name], held)
         });
+        let durable = inspection.log.iter().take_while(|(op, name, durable)| *durable && node.holds(*op, *name));
+        let durable = durable.map(|(_, name, _)| *name);
         Facts {
             view: core.view(),
             log_view: core.log_view(),
@@ -212,6 +217,8 @@ impl Cluster {
             incarnation: core.durable_superblock().incarnation.get(),
             commit: core.commit(),
             log: log.collect(),
+            durable: durable.collect(),
+            acknowledged: inspection.acknowledged,
             asked_view: inspection.asked_view,
             awaits_grant: inspection.awaits_grant,
             challenges: inspection.challenges,
@@ -351,11 +358,12 @@ impl Cluster {
     }
 
     fn bury_the_dead(&self, world: &mut World) {
-        let last_disks = world.wipes == self.bounds.wipes;
         let alive = |id: &&MailId| {
             let mail = self.post.get(**id);
             let (to, from) = (self.facts(world.nodes[mail.to]), self.facts(world.nodes[mail.from]));
-            !is_dead(mail, to, from, last_disks && !to.amnesiac)
+            let wipes_left = &self.bounds.wipes[usize::from(world.wipes)..];
+            let settled = !to.amnesiac && !wipes_left.iter().any(|wiped| usize::from(*wiped) == mail.to);
+            !is_dead(mail, to, from, settled)
         };
         if !world.mail.iter().all(|id| alive(&id)) {
             world.mail = world.mail.iter().filter(alive).copied().collect();

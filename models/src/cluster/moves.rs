@@ -163,7 +163,8 @@ impl Cluster {
     fn wipe(&mut self, world: &World, replica: usize, visit: &mut Visit<'_, Cluster>) {
         let others = (0..REPLICA_COUNT).filter(|other| *other != replica);
         let mut others = others.map(|other| self.facts(world.nodes[other]));
-        if world.wipes >= self.bounds.wipes || others.any(|facts| facts.amnesiac) {
+        let next = self.bounds.wipes.get(usize::from(world.wipes));
+        if next.is_none_or(|next| usize::from(*next) != replica) || others.any(|facts| facts.amnesiac) {
             return;
         }
         let id = ReplicaId::new(u8::try_from(replica).expect("three replicas"));

@@ -30,6 +30,8 @@ pub struct Inspection {
     pub log: Vec<(Op, Checksum, bool)>,
     /// The ballots that an elect that does not lead yet has counted or dropped.
     pub elected_by: Option<Vec<Ballot>>,
+    /// Up to where each replica has acknowledged this primary's log.
+    pub acknowledged: Option<[Op; REPLICAS_MAX]>,
     /// The nonce that an answer to this replica's `GetView` must carry.
     pub asked_view: Option<Nonce>,
     /// The challenges that this primary waits to be answered.
@@ -210,6 +212,10 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
                 Status::ViewChange(change) if change.elected => {
                     Some(change.ballots.values().cloned().collect())
                 }
+                _ => None,
+            },
+            acknowledged: match &self.status {
+                Status::Primary(primary) => Some(primary.acknowledged),
                 _ => None,
             },
             asked_view: self.asked_view,
