@@ -362,7 +362,7 @@ impl DataThread {
 fn note(mark: Mark) {
     match mark {
         Mark::Damaged { chunk } => {
-            tracing::warn!(?chunk, "a copy is damaged or gone: it is replaced from another replica")
+            tracing::warn!(?chunk, "a copy is damaged or gone: it is replaced from another replica");
         }
         Mark::NoSoundCopy { chunk } => tracing::error!(?chunk, "no replica has a sound copy"),
         Mark::Rebuilt => tracing::info!("this disk holds again everything that it should"),
