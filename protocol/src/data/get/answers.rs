@@ -31,7 +31,10 @@ impl Get {
     /// The call came to nothing: its stream or its connection was lost.
     pub fn on_call_failed(&mut self, now: Tick, replica: ReplicaId, call: u64) {
         self.advance(now);
-        if self.take_call(replica, call).is_some() {
+        if let Some(asked) = self.take_call(replica, call) {
+            if planted(Canary::SilenceIsAbsence) {
+                self.pass_over(asked);
+            }
             self.pause(replica);
         }
         self.settle();
