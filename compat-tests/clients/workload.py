@@ -268,7 +268,7 @@ class TreeWriter:
             size = self.choices.randrange(30_000) if number % 40 else self.choices.randrange(6 << 20, 12 << 20)
             if path.exists() and path.stat().st_size == size:
                 size += 1
-            path.write_bytes(content(path, self.round, size))
+            path.write_bytes(content(f"{self.name} {number}", self.round, size))
             self.tally.count("objects written", written=size)
 
     def step(self):
