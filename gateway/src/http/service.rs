@@ -160,6 +160,7 @@ impl<L: Link> Gateway<L> {
             raw_query: &head.raw_query,
             headers: &head.headers,
             host: &head.host,
+            host_bucket: head.host_bucket.as_deref(),
         };
         let (caller, body_auth) = self.authenticator.authenticate(&signed, SystemTime::now()).await?;
         authorise(operation, &caller, head)?;
