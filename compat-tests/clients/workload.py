@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import boto3
@@ -36,13 +37,13 @@ class Tally:
 
     def __init__(self):
         self.lock = threading.Lock()
-        self.counts = {}
+        self.counts = Counter()
         self.bytes_written = self.bytes_read = self.retries = 0
         self.longest = (0.0, "nothing")
 
     def count(self, what, times=1, written=0, read=0):
         with self.lock:
-            self.counts[what] = self.counts.get(what, 0) + times
+            self.counts[what] += times
             self.bytes_written += written
             self.bytes_read += read
 
@@ -186,7 +187,8 @@ class SdkWriter:
     def list(self):
         found = self.bucket.listing(self.choices, self.prefix, self.choices.choice([3, 10, 1000]))
         believed = {key: made[2] for key, made in self.believed.items()}
-        expect(found == believed, f"the listing of {self.prefix} differs in {set(found.items()) ^ set(believed.items())}")
+        differing = set(found.items()) ^ set(believed.items())
+        expect(not differing, f"the listing of {self.prefix} differs in {differing}")
 
     def claim(self):
         """Of all writers that want to create the same object, one does."""
