@@ -51,6 +51,7 @@ impl Head {
         let raw_query = parts.uri.query().unwrap_or_default().to_owned();
         let target = Target::parse(&raw_path, bucket_of_host(&host, domains))?;
         let query = Query::parse(&raw_query)?;
+        check_given_once(&parts.headers)?;
         let headers = parts.headers.clone();
         let scheme = if parts.extensions.get::<Encrypted>().is_some() { "https" } else { "http" };
         Ok(Head { method: parts.method.clone(), raw_path, raw_query, scheme, host, headers, target, query })
@@ -101,11 +102,40 @@ impl Head {
 
 /// HTTP/2 says `:authority`, HTTP/1.1 says `Host`.
 fn host_of(parts: &request::Parts) -> S3Result<String> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok());
+    // Whoever stands before us may have looked at the other one.
+    if hosts.next().is_some() {
+        return Err(S3Error::with(ErrorCode::BadRequest, "the Host header is given more than once"));
+    }
     if let Some(authority) = parts.uri.authority() {
         return Ok(authority.as_str().to_owned());
     }
-    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     host.map(str::to_owned).ok_or_else(|| S3Error::with(ErrorCode::BadRequest, "the Host header is missing"))
+}
+
+/// S3's own headers that are lists, so that several lines of them mean what one with commas does.
+const LISTS: &[&str] = &[
+    "x-amz-copy-source-if-match",
+    "x-amz-copy-source-if-none-match",
+    "x-amz-object-attributes",
+    "x-amz-optional-object-attributes",
+    "x-amz-trailer",
+];
+
+/// What is signed of a header that is there twice is one text, with a comma: a client that signed
+/// `bucket/a,b` as the source of a copy would have signed `bucket/a` and `b` as well. So a header of
+/// which one line counts has one line.
+fn check_given_once(headers: &HeaderMap) -> S3Result<()> {
+    let may_repeat =
+        |name: &str| !name.starts_with("x-amz-") || name.starts_with("x-amz-meta-") || LISTS.contains(&name);
+    for name in headers.keys().filter(|name| !may_repeat(name.as_str())) {
+        if headers.get_all(name).iter().nth(1).is_some() {
+            return Err(S3Error::invalid_argument(format!("the header {name} is given more than once"))
+                .detail("ArgumentName", name.as_str()));
+        }
+    }
+    Ok(())
 }
 
 /// `bucket` of `bucket.domain`, with or without a port.
@@ -249,6 +279,34 @@ mod tests {
         }
         let long = format!("/b/{}", "k".repeat(1025));
         assert_eq!(target(&long).unwrap_err().code, ErrorCode::KeyTooLong);
+    }
+
+    fn head(headers: &[(&str, &str)]) -> S3Result<Head> {
+        let mut request = http::Request::builder().uri("/b/k");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Head::parse(&request.body(()).unwrap().into_parts().0, &[])
+    }
+
+    /// The holder of a URL that was signed for a copy of `b/a,b` could copy `b/a` with it.
+    #[test]
+    fn a_header_of_which_one_line_counts_comes_once() {
+        let host = ("host", "localhost");
+        for (name, code) in [
+            ("x-amz-copy-source", Some(ErrorCode::InvalidArgument)),
+            ("x-amz-acl", Some(ErrorCode::InvalidArgument)),
+            ("x-amz-tagging", Some(ErrorCode::InvalidArgument)),
+            ("host", Some(ErrorCode::BadRequest)),
+            ("x-amz-meta-a", None),
+            ("x-amz-object-attributes", None),
+            ("x-amz-copy-source-if-match", None),
+            ("if-match", None),
+            ("accept", None),
+        ] {
+            let refused = head(&[host, (name, "a"), (name, "b")]).map_err(|error| error.code).err();
+            assert_eq!(refused, code, "{name}");
+        }
     }
 
     #[test]
