@@ -4,7 +4,7 @@
 use std::str::FromStr;
 
 use http::header::{AsHeaderName, HOST};
-use http::{HeaderMap, Method, request};
+use http::{HeaderMap, HeaderValue, Method, request};
 use percent_encoding::percent_decode_str;
 use protocol::catalog::{BucketRef, KEY_BYTES_MAX};
 
@@ -53,7 +53,7 @@ impl Head {
         let query = Query::parse(&raw_query)?;
         check_given_once(&parts.headers)?;
         let headers = parts.headers.clone();
-        let scheme = if parts.extensions.get::<Encrypted>().is_some() { "https" } else { "http" };
+        let scheme = scheme_of(parts);
         Ok(Head { method: parts.method.clone(), raw_path, raw_query, scheme, host, headers, target, query })
     }
 
@@ -112,6 +112,15 @@ fn host_of(parts: &request::Parts) -> S3Result<String> {
         return Ok(authority.as_str().to_owned());
     }
     host.map(str::to_owned).ok_or_else(|| S3Error::with(ErrorCode::BadRequest, "the Host header is missing"))
+}
+
+/// `https` also if a proxy says that it was. Anybody can say so: it is believed because nothing follows from
+/// it but how the answer to the same request writes a URL.
+fn scheme_of(parts: &request::Parts) -> &'static str {
+    let forwarded = parts.headers.get("x-forwarded-proto").map(HeaderValue::as_bytes).unwrap_or_default();
+    let first = forwarded.split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
+    let encrypted = parts.extensions.get::<Encrypted>().is_some() || first.eq_ignore_ascii_case(b"https");
+    if encrypted { "https" } else { "http" }
 }
 
 /// S3's own headers that are lists, so that several lines of them mean what one with commas does.
@@ -306,6 +315,17 @@ mod tests {
         ] {
             let refused = head(&[host, (name, "a"), (name, "b")]).map_err(|error| error.code).err();
             assert_eq!(refused, code, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_can_say_that_a_request_came_encrypted() {
+        let scheme = |value| head(&[("host", "localhost"), ("x-forwarded-proto", value)]).unwrap().scheme;
+        for value in ["https", "HTTPS", "https, http", " https"] {
+            assert_eq!(scheme(value), "https", "{value}");
+        }
+        for value in ["http", "", "http, https", "httpsx", "javascript"] {
+            assert_eq!(scheme(value), "http", "{value}");
         }
     }
 
