@@ -87,8 +87,10 @@ pub(super) fn admin(text: &str) -> Result<Option<SocketAddr>, String> {
     if text.is_empty() { Ok(None) } else { address(text).map(Some) }
 }
 
+/// A letter alone means the binary unit, as it does to `dd`, `truncate` and `qemu-img`; with a `B` after it,
+/// the decimal one.
 pub(super) fn reserve(text: &str) -> Result<Reserve, String> {
-    let expected = || format!("{text:?} is not a size such as 500MB, 1GiB or 5%");
+    let expected = || format!("{text:?} is not a size such as 500MB, 64M, 1GiB or 5%");
     let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..end].parse().map_err(|_| expected())?;
     let unit = match text[end..].trim() {
@@ -103,10 +105,10 @@ pub(super) fn reserve(text: &str) -> Result<Reserve, String> {
         "MB" => 1_000_000,
         "GB" => 1_000_000_000,
         "TB" => 1_000_000_000_000,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "TiB" => 1 << 40,
+        "k" | "K" | "Ki" | "KiB" => 1 << 10,
+        "M" | "Mi" | "MiB" => 1 << 20,
+        "G" | "Gi" | "GiB" => 1 << 30,
+        "T" | "Ti" | "TiB" => 1 << 40,
         _ => return Err(expected()),
     };
     number.checked_mul(unit).map(Reserve::Bytes).ok_or_else(|| format!("{text:?} is more than there can be"))
