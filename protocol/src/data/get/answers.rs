@@ -96,7 +96,7 @@ impl Get {
     }
 
     /// The replica has no sound copy.
-    fn pass_over(&mut self, asked: Call) {
+    pub(super) fn pass_over(&mut self, asked: Call) {
         if let Some(span) = self.span(asked.item) {
             let chunk = span.wanted.chunk;
             self.holders.pass_over(chunk, asked.to, asked.asked_at);
