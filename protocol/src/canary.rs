@@ -88,7 +88,7 @@ pub enum Canary {
     DeafPrimaryStays,
     /// P10: the names of new log segments are not made durable.
     NamesNotSynced,
-    /// D1: a holder that does not answer counts as one that lacks the chunk.
+    /// D1: a chunk is called missing because one of its holders cannot be reached.
     SilenceIsAbsence,
 }
 

@@ -78,7 +78,8 @@ fn whatever_the_map_names_is_there() {
                 root().join(name).exists() || sources.iter().any(anywhere)
             } else if name.starts_with(char::is_uppercase) {
                 // A planted bug, or a word of the protocol.
-                canaries.contains(name) || sources.iter().any(|(_, text)| text.contains(&format!("    {name}")))
+                canaries.contains(name)
+                    || sources.iter().any(|(_, text)| text.contains(&format!("    {name}")))
             } else {
                 sources.iter().any(|(_, text)| has_function(text, name))
             };

@@ -39,7 +39,11 @@ pub const EXPECTED: &[Expected] = &[
         50,
         "votes_of_a_lost_disk_are_void_when_they_arrive_after_its_successor_has_rejoined",
     ),
-    mark("old disk found itself replaced", 200, "a_replaced_disk_that_is_started_again_finds_its_place_taken"),
+    mark(
+        "old disk found itself replaced",
+        200,
+        "a_replaced_disk_that_is_started_again_finds_its_place_taken",
+    ),
     chance("superblock lost", 2_000),
     // Disks are full.
     mark("GrowthRefused", 50, "one_full_disk_refuses_what_grows_and_lets_through_what_frees"),
@@ -61,7 +65,11 @@ pub const EXPECTED: &[Expected] = &[
     mark("chunk repaired", 50, "what_an_owner_missed_while_it_was_down_it_fetches_when_it_is_back"),
     mark("chunk found damaged", 100, "rot_that_nobody_reads_is_found_by_the_scrub_and_repaired"),
     mark("chunks collected", 20, "what_dead_clients_left_behind_is_collected"),
-    mark("disk rebuilt by upkeep", 100, "a_replaced_disk_is_rebuilt_while_clients_go_on_and_nothing_is_owed_in_the_end"),
+    mark(
+        "disk rebuilt by upkeep",
+        100,
+        "a_replaced_disk_is_rebuilt_while_clients_go_on_and_nothing_is_owed_in_the_end",
+    ),
     mark("holder lied", 500, "readers_pass_over_a_holder_that_lies"),
     chance("debt settled by upkeep", 20),
     chance("object read and compared", 20),
@@ -89,6 +97,7 @@ pub const EXPECTED: &[Expected] = &[
     chance("repair during a checkpoint", 20),
     chance("sync while somebody rejoins", 200),
     chance("two rejoins in one run", 50),
+    chance("held messages released upon a new view", 100),
     chance("rejoin and truncation in one run", 500),
     chance("sync and rejoin in one run", 50),
     chance("power cut with a rotten head", 200),

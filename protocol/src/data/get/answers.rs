@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 
-use super::GetOutput;
 use super::machine::{Call, Get};
 use super::span::Asked;
+use super::{GetFailure, GetOutput};
 use crate::canary::{Canary, planted};
 use crate::data::message::{DataBody, DataRefusal};
 use crate::data::outline::{BLOCK_SIZE, Outline};
@@ -32,8 +32,10 @@ impl Get {
     pub fn on_call_failed(&mut self, now: Tick, replica: ReplicaId, call: u64) {
         self.advance(now);
         if let Some(asked) = self.take_call(replica, call) {
-            if planted(Canary::SilenceIsAbsence) {
-                self.pass_over(asked);
+            if planted(Canary::SilenceIsAbsence)
+                && let Some(chunk) = self.span(asked.item).map(|span| span.wanted.chunk)
+            {
+                return self.fail(GetFailure::Missing { chunk });
             }
             self.pause(replica);
         }
@@ -96,7 +98,7 @@ impl Get {
     }
 
     /// The replica has no sound copy.
-    pub(super) fn pass_over(&mut self, asked: Call) {
+    fn pass_over(&mut self, asked: Call) {
         if let Some(span) = self.span(asked.item) {
             let chunk = span.wanted.chunk;
             self.holders.pass_over(chunk, asked.to, asked.asked_at);

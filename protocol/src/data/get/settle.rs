@@ -5,7 +5,6 @@ use super::machine::{Call, Get};
 use super::plan::Step;
 use super::span::{Asked, Item, Span};
 use super::{GetFailure, GetOutput};
-use crate::canary::{Canary, planted};
 use crate::client::jittered;
 use crate::data::message::DataBody;
 use crate::types::{ReplicaId, Tick};
@@ -60,9 +59,6 @@ impl Get {
         for (number, call) in silent.collect::<Vec<_>>() {
             if let Some(span) = self.span_mut(call.item) {
                 span.forget(number);
-            }
-            if planted(Canary::SilenceIsAbsence) {
-                self.pass_over(call);
             }
             self.say(GetOutput::Abandon { call: number });
             self.pause(call.to);
