@@ -66,7 +66,7 @@ pub enum Canary {
     ElectedByTooFew,
     /// P45: acknowledgements count in later views, P50: and for whatever entry has that place now.
     AckOfAnotherLog,
-    /// P51: a repaired entry extends the log.
+    /// P51: a repaired entry extends the log, or takes the place of another one.
     RepairMovesHead,
     /// P56: what an entry does depends on more than the log.
     ApplyDependsOnLife,

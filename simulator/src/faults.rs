@@ -632,8 +632,16 @@ fn plan_wipe(world: &mut World) {
 /// Some of what a machine says of one kind does not arrive for a while, and then all at once.
 fn hold(world: &mut World, machine: usize) {
     deed(world, Some(machine), "messages held");
-    let kinds =
-        ["PrepareOk", "Prepare", "StartViewChange", "DoViewChange", "StartView", "CommitOk", "Commit"];
+    let kinds = [
+        "PrepareOk",
+        "Prepare",
+        "RepairedEntry",
+        "StartViewChange",
+        "DoViewChange",
+        "StartView",
+        "CommitOk",
+        "Commit",
+    ];
     let kind = *world.nemesis.random.pick(&kinds);
     for other in (0..world.machines.len()).filter(|other| *other != machine) {
         if world.nemesis.random.percent(60) {
