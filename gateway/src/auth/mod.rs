@@ -31,3 +31,9 @@ pub use canonical::SignedRequest;
 pub use keys::{KeyInfo, KeySelection, KeySource, NewKey, ROOT, RootKey, UserError, Users};
 pub use sign::{Signer, ToSign};
 pub use signature::{BodyAuth, ChunkSigner};
+
+/// What a request claims, as far as it can be read: for whoever feeds it nonsense.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_claim(request: &SignedRequest<'_>) {
+    let _ = claim::Claim::read(request);
+}
