@@ -40,3 +40,10 @@ tree() {
     echo percent >"$1/with space/100%25.txt"
     echo umlaut >"$1/Grüße aus Köln 漢字.txt"
 }
+
+# COMMAND | has PATTERN: reads all of it. `grep -q` would end early, and the command by a broken pipe.
+has() {
+    local said
+    said=$(cat)
+    grep -q -- "$1" <<<"$said"
+}

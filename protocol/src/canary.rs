@@ -66,7 +66,7 @@ pub enum Canary {
     ElectedByTooFew,
     /// P45: acknowledgements count in later views, P50: and for whatever entry has that place now.
     AckOfAnotherLog,
-    /// P51: a repaired entry extends the log.
+    /// P51: a repaired entry extends the log, or takes the place of another one.
     RepairMovesHead,
     /// P56: what an entry does depends on more than the log.
     ApplyDependsOnLife,
@@ -88,7 +88,7 @@ pub enum Canary {
     DeafPrimaryStays,
     /// P10: the names of new log segments are not made durable.
     NamesNotSynced,
-    /// D1: a holder that does not answer counts as one that lacks the chunk.
+    /// D1: a chunk is called missing because one of its holders cannot be reached.
     SilenceIsAbsence,
 }
 

@@ -162,6 +162,15 @@ impl Nemesis {
                 | Event::RejoinPrepared
                 | Event::RejoinFinished
         );
+        // What was said in an earlier view comes when a view has just begun.
+        if event == Event::ViewStartedAsPrimary
+            && !world.nemesis.ended
+            && world.holds_back()
+            && world.nemesis.random.percent(50)
+        {
+            deed(world, None, "held messages released upon a new view");
+            world.release();
+        }
         let nemesis = &mut world.nemesis;
         if !fateful || nemesis.ended || !nemesis.random.per_million(nemesis.fateful_crash) {
             return;
@@ -274,6 +283,7 @@ fn cause(world: &mut World, trouble: &str) {
         "full disk" => fill_disk(world, machine),
         "wipe" => plan_wipe(world),
         "operator" => operator::act(world, machine),
+        "hold" => hold(world, machine),
         "chunk rot" => rot_chunks(world),
         "lie" => lie(world),
         other => unreachable!("{other} is not a trouble"),
@@ -617,6 +627,29 @@ fn plan_wipe(world: &mut World) {
     {
         world.crash(primary, "power, before a wipe");
     }
+}
+
+/// Some of what a machine says of one kind does not arrive for a while, and then all at once.
+fn hold(world: &mut World, machine: usize) {
+    deed(world, Some(machine), "messages held");
+    let kinds = [
+        "PrepareOk",
+        "Prepare",
+        "RepairedEntry",
+        "StartViewChange",
+        "DoViewChange",
+        "StartView",
+        "CommitOk",
+        "Commit",
+    ];
+    let kind = *world.nemesis.random.pick(&kinds);
+    for other in (0..world.machines.len()).filter(|other| *other != machine) {
+        if world.nemesis.random.percent(60) {
+            world.hold(peer(machine), peer(other), Some(kind));
+        }
+    }
+    let now = world.now;
+    world.nemesis.later(now, 300_000, 8_000_000, Lift::Release);
 }
 
 /// Of those who think that they are the primary, the one in the latest view.

@@ -28,6 +28,6 @@ pub mod trace;
 pub mod nightly;
 pub mod planted;
 pub mod run;
+pub mod scenario;
 pub mod shrink;
 pub mod switches;
-pub mod scenario;

@@ -29,7 +29,7 @@ struct Arguments {
     #[arg(long)]
     canaries: bool,
     /// Plant this bug; with --canaries, look for this one only.
-    #[arg(long, value_name = "NAME", value_parser = parse_canary, conflicts_with = "seeds")]
+    #[arg(long, value_name = "NAME", value_parser = parse_canary)]
     canary: Option<Canary>,
     /// Make the failing seed's world as small as possible, as long as it fails.
     #[arg(long, conflicts_with_all = ["seeds", "canaries", "nightly"])]
@@ -73,6 +73,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if (arguments.canaries || arguments.canary.is_some()) && !planted::AVAILABLE {
         eprintln!("built without planted bugs; use: cargo run --release -p simulator --features canaries");
+        return ExitCode::FAILURE;
+    }
+    if arguments.canary.is_some() && arguments.seeds.is_some() && !arguments.canaries {
+        eprintln!("a planted bug is looked for with --canaries, or lives in one seed");
         return ExitCode::FAILURE;
     }
     if arguments.nightly {

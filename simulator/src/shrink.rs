@@ -43,7 +43,8 @@ impl Search<'_> {
     fn round(&mut self) -> bool {
         let before = self.best.wishes.clone();
         let present = self.options();
-        let on: Vec<&Switch> = switches::ALL.iter().filter(|it| *(it.rate)(&mut present.clone()) > 0).collect();
+        let on: Vec<&Switch> =
+            switches::ALL.iter().filter(|it| *(it.rate)(&mut present.clone()) > 0).collect();
         // Halves first: mostly few kinds of trouble are needed.
         let mut size = on.len();
         while size > 0 {

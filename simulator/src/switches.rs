@@ -35,6 +35,7 @@ pub const ALL: &[Switch] = switches! {
     "full-disk": faults.full_disk;
     "wipe": faults.wipe;
     "operator": faults.operator;
+    "hold": faults.hold;
     "chunk-rot": faults.chunk_rot;
     "lie": faults.lie;
     "loss": network.loss;

@@ -644,6 +644,10 @@ impl World {
         self.held.entry((from, to)).or_insert((kind, Vec::new()));
     }
 
+    pub fn holds_back(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Delivers what was kept back.
     pub fn release(&mut self) {
         for ((_, to), (_, frames)) in std::mem::take(&mut self.held) {

@@ -178,12 +178,17 @@ fn texts_mean_what_they_say() {
         ("0", Reserve::Bytes(0)),
         ("500MB", Reserve::Bytes(500_000_000)),
         ("2 GiB", Reserve::Bytes(2 << 30)),
+        ("64M", Reserve::Bytes(64 << 20)),
+        ("64Mi", Reserve::Bytes(64 << 20)),
+        ("3K", Reserve::Bytes(3 << 10)),
+        ("3kB", Reserve::Bytes(3_000)),
+        ("1T", Reserve::Bytes(1 << 40)),
         ("5%", Reserve::Percent(5)),
     ];
     for (text, size) in sizes {
         assert_eq!(values::reserve(text), Ok(size), "{text}");
     }
-    for wrong in ["", "GiB", "1 potato", "100%", "-1", "99999999999999TiB", "1.5GiB"] {
+    for wrong in ["", "GiB", "1 potato", "100%", "-1", "99999999999999TiB", "1.5GiB", "1m", "1Mib", "1P"] {
         assert!(values::reserve(wrong).is_err(), "{wrong}");
     }
     assert_eq!(

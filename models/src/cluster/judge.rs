@@ -142,9 +142,7 @@ impl Cluster {
                     ));
                 }
             }
-            let holds = |replica: &usize| {
-                facts[*replica].amnesiac || here(*replica) == Some(&(entry, true))
-            };
+            let holds = |replica: &usize| facts[*replica].amnesiac || here(*replica) == Some(&(entry, true));
             if (0..REPLICA_COUNT).filter(holds).count() < REPLICATION {
                 return Some(format!(
                     "{} was committed in view {view} and is durable on fewer than {REPLICATION} replicas",

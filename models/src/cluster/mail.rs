@@ -16,15 +16,36 @@ pub type MailId = u16;
 /// What decides whether a message can still have an effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    Prepare { view: View, commit: Op, op: Op, name: Checksum },
-    PrepareOk { view: View, op: Op },
+    Prepare {
+        view: View,
+        commit: Op,
+        op: Op,
+        name: Checksum,
+    },
+    PrepareOk {
+        view: View,
+        op: Op,
+    },
     Vote(View),
-    StartView { view: View, commit: Op },
+    StartView {
+        view: View,
+        commit: Op,
+    },
     /// An answer to a question.
-    ToldView { nonce: Nonce },
-    Challenge { nonce: Nonce, challenge: Nonce },
-    Answer { nonce: Nonce, challenge: Nonce },
-    Granted { nonce: Nonce },
+    ToldView {
+        nonce: Nonce,
+    },
+    Challenge {
+        nonce: Nonce,
+        challenge: Nonce,
+    },
+    Answer {
+        nonce: Nonce,
+        challenge: Nonce,
+    },
+    Granted {
+        nonce: Nonce,
+    },
     /// Changes nothing where it arrives but brings an answer, and is asked again: delivered at once,
     /// or never.
     Question,
@@ -90,10 +111,9 @@ fn kind_of(message: &Message) -> Kind {
         Body::RejoinAnswer { nonce, challenge } => Kind::Answer { nonce: *nonce, challenge: *challenge },
         Body::RejoinGranted { nonce, .. } => Kind::Granted { nonce: *nonce },
         Body::Commit { .. } => Kind::Beat,
-        Body::GetView { .. }
-        | Body::RejoinAsk { .. }
-        | Body::GetHeaders { .. }
-        | Body::GetEntry { .. } => Kind::Question,
+        Body::GetView { .. } | Body::RejoinAsk { .. } | Body::GetHeaders { .. } | Body::GetEntry { .. } => {
+            Kind::Question
+        }
         Body::Headers { .. } | Body::RepairedEntry { .. } => Kind::Repair,
         _ => Kind::Ignored,
     }
@@ -118,8 +138,7 @@ pub fn is_dead(mail: &Mail, to: &Facts, from: &Facts, settled: bool) -> bool {
         }
         Kind::Vote(view) => settled && (to.durable_view > view || to.durable_log_view >= view),
         Kind::StartView { view, commit } => {
-            settled
-                && (to.durable_view > view || (to.durable_log_view >= view && commit == Op::ZERO))
+            settled && (to.durable_view > view || (to.durable_log_view >= view && commit == Op::ZERO))
         }
         // A nonce is used for one question, so the same number may be used for the next one.
         Kind::ToldView { nonce } => to.asked_view != Some(nonce),

@@ -18,14 +18,14 @@ use std::rc::Rc;
 use protocol::entry::{Entry, Operation, Request};
 use protocol::message::{Body, Message};
 use protocol::types::{
-    Checksum, ClientId, Incarnation, Nonce, Op, Peer, RELEASE, REPLICAS_MAX, ReplicaId, RequestNumber, SessionId,
-    Timestamp, View,
+    Checksum, ClientId, Incarnation, Nonce, Op, Peer, RELEASE, REPLICAS_MAX, ReplicaId, RequestNumber,
+    SessionId, Timestamp, View,
 };
 use protocol::vsr::StatusName;
 
 use mail::{Kind, MailId, Post, is_dead};
-use node::{CLUSTER, EPOCH, Input, Node, Outcome, REPLICA_COUNT};
 pub use node::Disks;
+use node::{CLUSTER, EPOCH, Input, Node, Outcome, REPLICA_COUNT};
 
 /// The bounds of a model.
 #[derive(Clone, Copy, Debug)]
@@ -204,7 +204,8 @@ impl Cluster {
             let held = *durable && node.holds(*op, *name);
             (self.entry_numbers[name], held)
         });
-        let durable = inspection.log.iter().take_while(|(op, name, durable)| *durable && node.holds(*op, *name));
+        let durable =
+            inspection.log.iter().take_while(|(op, name, durable)| *durable && node.holds(*op, *name));
         let durable = durable.map(|(_, name, _)| *name);
         Facts {
             view: core.view(),

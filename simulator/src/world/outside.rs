@@ -205,7 +205,8 @@ impl World {
                 self.network.is_damaged(primary, **peer) || self.network.is_damaged(**peer, primary)
             });
             let lost = lost.count();
-            (lost > 0 && lost < inside.len()).then(|| format!("{lost} are cut off from {primary:?}, which reigns outside"))
+            (lost > 0 && lost < inside.len())
+                .then(|| format!("{lost} are cut off from {primary:?}, which reigns outside"))
         })
     }
 

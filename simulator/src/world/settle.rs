@@ -148,7 +148,8 @@ impl World {
         // A machine outside the core may keep a session alive for ever, and with it what it may be reading.
         let disturbed = (0..self.machines.len())
             .any(|machine| self.nemesis.is_outside(machine) && self.machines[machine].is_up());
-        let time_goes_on = !disturbed && self.machines.iter().all(|machine| machine.clock_offset > -CLOCK_BEHIND_MAX);
+        let time_goes_on =
+            !disturbed && self.machines.iter().all(|machine| machine.clock_offset > -CLOCK_BEHIND_MAX);
         for (machine, plane) in &planes {
             if let Some(owed) = chunks.owed_by(self.machines[*machine].id) {
                 return Some(format!("replica {machine} owes {owed}; "));

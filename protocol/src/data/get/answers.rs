@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 
-use super::GetOutput;
 use super::machine::{Call, Get};
 use super::span::Asked;
+use super::{GetFailure, GetOutput};
 use crate::canary::{Canary, planted};
 use crate::data::message::{DataBody, DataRefusal};
 use crate::data::outline::{BLOCK_SIZE, Outline};
@@ -32,8 +32,10 @@ impl Get {
     pub fn on_call_failed(&mut self, now: Tick, replica: ReplicaId, call: u64) {
         self.advance(now);
         if let Some(asked) = self.take_call(replica, call) {
-            if planted(Canary::SilenceIsAbsence) {
-                self.pass_over(asked);
+            if planted(Canary::SilenceIsAbsence)
+                && let Some(chunk) = self.span(asked.item).map(|span| span.wanted.chunk)
+            {
+                return self.fail(GetFailure::Missing { chunk });
             }
             self.pause(replica);
         }
