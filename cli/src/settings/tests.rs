@@ -256,6 +256,24 @@ fn a_replica_listens_everywhere_at_its_own_port_unless_told_otherwise() {
     assert_eq!(error, "replica is 3, but peers names 3 replicas: their numbers begin with 0");
 }
 
+/// What operators copy: every name in it is one, and every command begins with it.
+#[test]
+fn the_example_of_a_file_is_one() {
+    let place = Place::new("example");
+    let (key, _) = place.key("cluster.key");
+    std::fs::write(place.0.join("secret.key"), "a secret of one's own\n").unwrap();
+    let example = include_str!("../../../dist/viewstone.toml");
+    let file = place.file(&example.replace("/etc/viewstone", place.0.to_str().unwrap()));
+    let sources = sources(&[("config", &file)], &[]).unwrap();
+    let seat = Seat::from(&sources).unwrap();
+    assert_eq!((seat.replica.get(), seat.cluster.peers.len(), &seat.cluster.key), (0, 3, &key));
+    assert!(!Listening::from(&sources, &seat).unwrap().new_cluster, "that is said by a person");
+    let s3 = S3::from(&sources).unwrap();
+    assert!(s3.tls.is_some());
+    assert_eq!(s3.secret_key, "a secret of one's own");
+    assert_eq!(Logging::from(&sources).unwrap().format, LogFormat::Json);
+}
+
 #[test]
 fn every_setting_has_a_name_of_its_own_in_each_place() {
     let names: BTreeMap<String, &str> =

@@ -87,19 +87,23 @@ pub(super) fn admin(text: &str) -> Result<Option<SocketAddr>, String> {
     if text.is_empty() { Ok(None) } else { address(text).map(Some) }
 }
 
+pub(super) fn reserve(text: &str) -> Result<Reserve, String> {
+    let Some(percent) = text.strip_suffix('%') else {
+        return size(text)
+            .map(Reserve::Bytes)
+            .map_err(|_| format!("{text:?} is not a size such as 500MB, 64M, 1GiB or 5%"));
+    };
+    let percent = percent.trim().parse::<u8>().ok().filter(|percent| *percent < 100);
+    percent.map(Reserve::Percent).ok_or_else(|| format!("{text:?} leaves no room for objects"))
+}
+
 /// A letter alone means the binary unit, as it does to `dd`, `truncate` and `qemu-img`; with a `B` after it,
 /// the decimal one.
-pub(super) fn reserve(text: &str) -> Result<Reserve, String> {
-    let expected = || format!("{text:?} is not a size such as 500MB, 64M, 1GiB or 5%");
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let expected = || format!("{text:?} is not a size such as 500MB, 64M or 1GiB");
     let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..end].parse().map_err(|_| expected())?;
     let unit = match text[end..].trim() {
-        "%" => {
-            let percent = u8::try_from(number).ok().filter(|percent| *percent < 100);
-            return percent
-                .map(Reserve::Percent)
-                .ok_or_else(|| format!("{text:?} leaves no room for objects"));
-        }
         "" | "B" => 1,
         "kB" | "KB" => 1_000,
         "MB" => 1_000_000,
@@ -111,7 +115,7 @@ pub(super) fn reserve(text: &str) -> Result<Reserve, String> {
         "T" | "Ti" | "TiB" => 1 << 40,
         _ => return Err(expected()),
     };
-    number.checked_mul(unit).map(Reserve::Bytes).ok_or_else(|| format!("{text:?} is more than there can be"))
+    number.checked_mul(unit).ok_or_else(|| format!("{text:?} is more than there can be"))
 }
 
 pub(super) fn access_key(text: &str) -> Result<String, String> {

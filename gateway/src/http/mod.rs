@@ -27,3 +27,11 @@ pub use tls::{Tls, TlsFiles};
 
 /// The most that the head of a request may hold: S3 has 8 KiB of headers, and a query beside them.
 const HEAD_BYTES_MAX: usize = 32 << 10;
+
+/// Which operation a request asks for, if any: for whoever feeds it nonsense.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn name_operation(head: &Head) {
+    if let Ok(operation) = route::route(head) {
+        let _ = operation.name();
+    }
+}

@@ -21,6 +21,8 @@ pub struct Head {
     pub scheme: &'static str,
     /// The host that the client meant, with the port if it named one.
     pub host: String,
+    /// The bucket, if the host names it.
+    pub host_bucket: Option<String>,
     pub headers: HeaderMap,
     pub target: Target,
     pub query: Query,
@@ -49,12 +51,14 @@ impl Head {
         let host = host_of(parts)?;
         let raw_path = parts.uri.path().to_owned();
         let raw_query = parts.uri.query().unwrap_or_default().to_owned();
-        let target = Target::parse(&raw_path, bucket_of_host(&host, domains))?;
+        let host_bucket = bucket_of_host(&host, domains).map(str::to_owned);
+        let target = Target::parse(&raw_path, host_bucket.as_deref())?;
         let query = Query::parse(&raw_query)?;
         check_given_once(&parts.headers)?;
         let headers = parts.headers.clone();
         let scheme = scheme_of(parts);
-        Ok(Head { method: parts.method.clone(), raw_path, raw_query, scheme, host, headers, target, query })
+        let method = parts.method.clone();
+        Ok(Head { method, raw_path, raw_query, scheme, host, host_bucket, headers, target, query })
     }
 
     /// A header's text. None if it is not there; an error if it is not text.

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use axum::body::Body;
-use http::header::EXPECT;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::header::{CONNECTION, EXPECT};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use protocol::catalog::Query as CatalogQuery;
 use tokio::sync::Semaphore;
 
@@ -121,7 +121,11 @@ impl<L: Link> Gateway<L> {
                 response::error(&error, path, &id, parts.method != Method::HEAD)
             }
         };
-        leftover.take(parts.headers.contains_key(EXPECT));
+        let ends = leftover.take(parts.headers.contains_key(EXPECT));
+        // HTTP/2 has a stream for each request, and no such header.
+        if ends && parts.version <= Version::HTTP_11 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         let took = began.elapsed();
         self.metrics.on_answer(name, response.status(), took);
         tracing::debug!(
@@ -156,6 +160,7 @@ impl<L: Link> Gateway<L> {
             raw_query: &head.raw_query,
             headers: &head.headers,
             host: &head.host,
+            host_bucket: head.host_bucket.as_deref(),
         };
         let (caller, body_auth) = self.authenticator.authenticate(&signed, SystemTime::now()).await?;
         authorise(operation, &caller, head)?;
