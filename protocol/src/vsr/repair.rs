@@ -17,7 +17,7 @@ const FRUITLESS_ROUNDS_MAX: u32 = 4;
 /// The same, although some peer's WAL begins low enough: it may not reach up far enough, or be deaf.
 const FRUITLESS_ROUNDS_LIMIT: u32 = 20;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Repair {
     outstanding: BTreeMap<Op, Tick>,
     headers_at: Tick,
@@ -42,6 +42,27 @@ impl Repair {
 
     pub(super) fn forget(&mut self) {
         *self = Repair { headers_at: self.headers_at, ..Repair::default() };
+    }
+}
+
+/// For a model checker.
+#[cfg(feature = "models")]
+impl Repair {
+    pub(super) fn forget_time(&mut self, never: Tick) {
+        self.outstanding.clear();
+        self.headers_at = Tick::ZERO;
+        self.fruitless_rounds = 0;
+        self.round_at = never;
+        self.progress = Default::default();
+    }
+
+    pub(super) fn identify(&self, out: &mut crate::codec::Encoder) {
+        out.option(self.target, |out, (op, name)| {
+            out.u64(op.get());
+            out.u128(name.get());
+        });
+        out.count(self.ahead.len());
+        self.ahead.iter().for_each(|header| header.encode(out));
     }
 }
 
@@ -326,6 +347,9 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             return;
         }
         let op = entry.op();
+        if planted(Canary::RepairMovesHead) {
+            self.take_place(&entry);
+        }
         let Some(slot) = self.log.slot(op) else { return };
         if slot.name != entry.name {
             return;
@@ -333,9 +357,22 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         self.repair.outstanding.remove(&op);
         if matches!(slot.body, BodyState::Faulty | BodyState::Missing) {
             self.event(Event::EntryRepaired);
+            let name = entry.name;
             self.take_body(entry);
+            if planted(Canary::RepairedTooEarly) {
+                self.log.on_appended(op, name);
+            }
         }
         self.request_bodies();
+    }
+
+    /// The bug of P51: a repaired entry takes the place behind its parent, whatever the log has there.
+    fn take_place(&mut self, entry: &Entry) {
+        let (op, parent) = (entry.op(), entry.header.parent);
+        let follows = op > Op::ZERO && self.log.slot(op.previous()).is_some_and(|slot| slot.name == parent);
+        if follows && self.log.slot(op).is_none_or(|slot| slot.name != entry.name) {
+            self.log.replace(vec![entry.header.clone()]);
+        }
     }
 
     /// Hands the body of a known header to the WAL.

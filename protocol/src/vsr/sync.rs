@@ -22,6 +22,7 @@ const MANIFEST_RANGES_MAX: usize = 256;
 /// Bytes of rows in one answer, about.
 const ROWS_BYTES_MAX: usize = 256 << 10;
 
+#[derive(Clone)]
 pub(super) struct Sync {
     /// A checkpoint below this op would not help.
     minimum: Op,
@@ -49,6 +50,10 @@ impl Sync {
             rows: Vec::new(),
             asked_at: None,
         }
+    }
+
+    pub(super) fn target_op(&self) -> Op {
+        self.target.as_ref().map_or(Op::ZERO, Checkpoint::op)
     }
 
     fn begin_again(&mut self) {
@@ -118,7 +123,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         let Some(sync) = self.sync() else { return };
         sync.donor = Some(donor);
         sync.asked_at = Some(now);
-        let op = sync.target.as_ref().map_or(Op::ZERO, Checkpoint::op);
+        let op = sync.target_op();
         let body = match sync.ranges.front() {
             Some((range, end)) => Body::GetRows {
                 op,
@@ -297,7 +302,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
 
     pub(super) fn on_snapshot_gone(&mut self, from: ReplicaId, op: Op) {
         let Some(sync) = self.sync() else { return };
-        let target = sync.target.as_ref().map_or(Op::ZERO, Checkpoint::op);
+        let target = sync.target_op();
         if sync.donor == Some(from) && target == op {
             self.begin_sync_again();
         }
