@@ -313,8 +313,7 @@ impl World {
     fn wipe(&mut self, id: u8) {
         self.wipes += 1;
         let nonce = self.wipes;
-        *self.at(id) =
-            Replica { status: Status::Recovering, nonce, ..Replica::normal_in(0, Log::new(), 0) };
+        *self.at(id) = Replica { status: Status::Recovering, nonce, ..Replica::normal_in(0, Log::new(), 0) };
         self.send_others(id, &Body::Recovery { nonce, from: id });
     }
 
@@ -356,9 +355,8 @@ impl World {
             }
             Body::NewState { view, after, log, commit } => {
                 let replica = self.at(to);
-                let fits = replica.status == Status::Normal
-                    && replica.view == view
-                    && length(&replica.log) == after;
+                let fits =
+                    replica.status == Status::Normal && replica.view == view && length(&replica.log) == after;
                 if fits {
                     replica.log.extend(log);
                     replica.commit = replica.commit.max(commit);

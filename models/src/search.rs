@@ -30,8 +30,7 @@ pub trait Model {
     fn tell(&self, before: &Self::State, action: Self::Action, after: &Self::State) -> String;
 }
 
-pub type Visit<'a, M> =
-    dyn FnMut(<M as Model>::Action, Result<<M as Model>::State, String>) + 'a;
+pub type Visit<'a, M> = dyn FnMut(<M as Model>::Action, Result<<M as Model>::State, String>) + 'a;
 
 /// When to give up.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +46,10 @@ pub enum End {
     Exhausted,
     /// All states up to the depth before this one were seen, and some of this depth.
     Bound(&'static str),
-    Violation { what: String, story: Vec<String> },
+    Violation {
+        what: String,
+        story: Vec<String>,
+    },
 }
 
 #[derive(Clone, Debug)]

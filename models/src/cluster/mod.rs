@@ -10,7 +10,7 @@ mod mail;
 mod moves;
 mod node;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -18,14 +18,15 @@ use std::rc::Rc;
 use protocol::entry::{Entry, Operation, Request};
 use protocol::message::{Body, Message};
 use protocol::types::{
-    Checksum, ClientId, Incarnation, Nonce, Op, Peer, RELEASE, REPLICAS_MAX, ReplicaId, RequestNumber, SessionId,
-    Timestamp, View,
+    Checksum, ClientId, Incarnation, Nonce, Op, Peer, RELEASE, REPLICAS_MAX, ReplicaId, RequestNumber,
+    SessionId, Timestamp, View,
 };
 use protocol::vsr::StatusName;
 
+pub use judge::PROPERTIES;
 use mail::{Kind, MailId, Post, is_dead};
-use node::{CLUSTER, EPOCH, Input, Node, Outcome, REPLICA_COUNT};
 pub use node::Disks;
+use node::{CLUSTER, EPOCH, Input, Node, Outcome, REPLICA_COUNT};
 
 /// The bounds of a model.
 #[derive(Clone, Copy, Debug)]
@@ -181,6 +182,15 @@ impl Cluster {
         self.nodes.len()
     }
 
+    /// Who was seen to vote again after its disk had been lost.
+    pub fn readmitted(&self) -> BTreeSet<u8> {
+        let back = |(node, facts): &(Node, Facts)| {
+            let is_back = facts.incarnation > 0 && !facts.amnesiac;
+            is_back.then(|| node.core().durable_superblock().replica.get())
+        };
+        self.nodes.iter().filter_map(back).collect()
+    }
+
     fn facts(&self, node: NodeId) -> &Facts {
         &self.nodes[node as usize].1
     }
@@ -204,7 +214,8 @@ impl Cluster {
             let held = *durable && node.holds(*op, *name);
             (self.entry_numbers[name], held)
         });
-        let durable = inspection.log.iter().take_while(|(op, name, durable)| *durable && node.holds(*op, *name));
+        let durable =
+            inspection.log.iter().take_while(|(op, name, durable)| *durable && node.holds(*op, *name));
         let durable = durable.map(|(_, name, _)| *name);
         Facts {
             view: core.view(),

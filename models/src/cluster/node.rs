@@ -16,16 +16,16 @@ use protocol::vsr::select_log::{Selection, select_log};
 use protocol::vsr::{Effect, Replica};
 use protocol::wal::{WalRecord, WalScan};
 
-pub const CLUSTER: ClusterId = ClusterId::new(3);
-pub const EPOCH: Epoch = Epoch::new(1);
-pub const REPLICA_COUNT: usize = 3;
+pub(super) const CLUSTER: ClusterId = ClusterId::new(3);
+pub(super) const EPOCH: Epoch = Epoch::new(1);
+pub(super) const REPLICA_COUNT: usize = 3;
 
 /// It stands still, like the ticks.
 const CLOCK: Timestamp = Timestamp::new(1 << 40);
 
 /// The application: the operations of these clusters are registrations, which need none.
 #[derive(Clone)]
-pub struct Nothing;
+pub(super) struct Nothing;
 
 impl Machine for Nothing {
     fn validate(&self, _: SessionId, _: &Bytes) -> Result<(), Invalid> {
@@ -53,7 +53,7 @@ impl Machine for Nothing {
 type Core = Replica<Nothing, MemoryTables>;
 
 /// No checkpoint is ever due, and a suffix reaches down to the beginning of every log of a model.
-pub fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits { batch_requests_max: 1, ..Limits::standard() }
 }
 
@@ -80,7 +80,7 @@ pub enum Disks {
 
 /// What happens to a single replica.
 #[derive(Clone, Debug)]
-pub enum Input<'a> {
+pub(super) enum Input<'a> {
     Message(&'a Message),
     LeaveFor(View),
     Beat,
@@ -93,7 +93,7 @@ pub enum Input<'a> {
 }
 
 #[derive(Clone)]
-pub struct Node {
+pub(super) struct Node {
     core: Core,
     /// Every entry that the WAL holds, whether it belongs to the log or not.
     wal: BTreeMap<(Op, Checksum), Entry>,
@@ -103,21 +103,21 @@ pub struct Node {
 
 /// One way in which a step may end.
 #[derive(Clone)]
-pub struct Outcome {
-    pub node: Node,
-    pub sent: Vec<(Peer, Message)>,
+pub(super) struct Outcome {
+    pub(super) node: Node,
+    pub(super) sent: Vec<(Peer, Message)>,
     /// What was known to be committed at any moment of the step, by op and name, and in which log view.
-    pub committed: Vec<(Op, Checksum, View)>,
+    pub(super) committed: Vec<(Op, Checksum, View)>,
     /// Ballots that were counted for a view that this replica was elected for.
-    pub counted: Option<(View, Vec<(ReplicaId, u64)>)>,
+    pub(super) counted: Option<(View, Vec<(ReplicaId, u64)>)>,
     /// It crashed on the way.
-    pub crashed: bool,
-    pub halt: Option<String>,
+    pub(super) crashed: bool,
+    pub(super) halt: Option<String>,
 }
 
 impl Node {
     /// Starts from a disk with this superblock and an empty log.
-    pub fn on(superblock: Superblock) -> Outcome {
+    pub(super) fn on(superblock: Superblock) -> Outcome {
         let mut outcome = Outcome::of(Node::boot(superblock, BTreeMap::new()));
         let effects = outcome.node.start();
         outcome.finish(effects, None, Disks::AtOnce);
@@ -142,24 +142,24 @@ impl Node {
         effects
     }
 
-    pub fn core(&self) -> &Core {
+    pub(super) fn core(&self) -> &Core {
         &self.core
     }
 
-    pub fn appends_pending(&self) -> bool {
+    pub(super) fn appends_pending(&self) -> bool {
         !self.appending.is_empty()
     }
 
-    pub fn superblock_pending(&self) -> bool {
+    pub(super) fn superblock_pending(&self) -> bool {
         self.writing.is_some()
     }
 
-    pub fn holds(&self, op: Op, name: Checksum) -> bool {
+    pub(super) fn holds(&self, op: Op, name: Checksum) -> bool {
         self.wal.contains_key(&(op, name))
     }
 
     /// Two nodes with one identity have the same future.
-    pub fn identity(&self) -> Vec<u8> {
+    pub(super) fn identity(&self) -> Vec<u8> {
         let mut identity = self.core.identity();
         // The core's index of the WAL tells what it holds; what is being appended is in it, too, but
         // not in which order.
@@ -170,7 +170,7 @@ impl Node {
     }
 
     /// All the ways in which this input may end: the first is the one without a crash.
-    pub fn step(&self, input: &Input<'_>, disks: Disks, may_crash: bool) -> Vec<Outcome> {
+    pub(super) fn step(&self, input: &Input<'_>, disks: Disks, may_crash: bool) -> Vec<Outcome> {
         let mut crashes = Vec::new();
         let mut outcome = Outcome::of(self.clone());
         let mut effects = Vec::new();
