@@ -43,6 +43,7 @@ pub struct Case {
 
 const BASE: Bounds = Bounds {
     operations: 1,
+    pipeline_max: 8,
     views: 3,
     wipes: &[],
     crashes: false,
@@ -52,6 +53,7 @@ const BASE: Bounds = Bounds {
 const CRASHES: Bounds = Bounds { crashes: true, ..BASE };
 const CRASHES_TWO_VIEWS: Bounds = Bounds { views: 2, ..CRASHES };
 const TWO_OPERATIONS: Bounds = Bounds { operations: 2, views: 2, ..CRASHES };
+const SHORT_SUFFIX: Bounds = Bounds { pipeline_max: 1, ..TWO_OPERATIONS };
 const SLOW_DISKS: Bounds = Bounds { disks: Disks::Later, ..CRASHES_TWO_VIEWS };
 const TWO_VIEWS: Bounds = Bounds { views: 2, ..BASE };
 const BLANK_DISK: Bounds = Bounds { wipes: &[2], replacement: Replacement::Blank, ..CRASHES_TWO_VIEWS };
@@ -87,6 +89,7 @@ pub const SUITE: &[Case] = &[
     holds("three-views", "1 operation, 3 views, crashes", CRASHES),
     holds("two-operations", "2 operations, 2 views, crashes", TWO_OPERATIONS),
     holds("slow-disks", "1 operation, 2 views, crashes, writes under way", SLOW_DISKS),
+    holds("short-suffix", "2 operations, 2 views, crashes, 1 entry in the pipeline", SHORT_SUFFIX),
     holds("lost-disk-0", "1 operation, 2 views, crashes, r0 rejoins", wiped(&[0], CRASHES_TWO_VIEWS)),
     holds("lost-disk-1", "1 operation, 2 views, crashes, r1 rejoins", wiped(&[1], CRASHES_TWO_VIEWS)),
     holds("lost-disk-2", "1 operation, 2 views, crashes, r2 rejoins", wiped(&[2], CRASHES_TWO_VIEWS)),
@@ -126,6 +129,9 @@ pub const SUITE: &[Case] = &[
     large("two-lost-disks-12", "1 operation, 3 views, r1 rejoins, then r2", wiped(&[1, 2], BASE)),
     large("two-lost-disks-20", "1 operation, 3 views, r2 rejoins, then r0", wiped(&[2, 0], BASE)),
     large("two-lost-disks-00", "1 operation, 3 views, r0 rejoins twice", wiped(&[0, 0], BASE)),
+    large("lost-disk-short-suffix", "2 operations, 2 views, 1 entry in the pipeline, r2 rejoins", {
+        Bounds { pipeline_max: 1, operations: 2, ..wiped(&[2], TWO_VIEWS) }
+    }),
     large("lost-disk-two-operations", "2 operations, 3 views, crashes, r2 rejoins", {
         Bounds { operations: 2, ..wiped(&[2], CRASHES) }
     }),

@@ -33,6 +33,8 @@ use node::{CLUSTER, EPOCH, Input, Node, Outcome, REPLICA_COUNT};
 pub struct Bounds {
     /// Clients with one operation each. Every primary may get it, whether another one had it or not.
     pub operations: u8,
+    /// Entries that may be uncommitted. A vote and a `StartView` carry one header more than that.
+    pub pipeline_max: u64,
     /// Views begin with 1, which everybody follows in the beginning.
     pub views: u8,
     /// Whose disks are lost and replaced, one after the other, each at any moment.

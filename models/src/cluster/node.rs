@@ -52,18 +52,14 @@ impl Machine for Nothing {
 
 type Core = Replica<Nothing, MemoryTables>;
 
-/// No checkpoint is ever due, and a suffix reaches down to the beginning of every log of a model.
-pub(super) fn limits() -> Limits {
-    Limits { batch_requests_max: 1, ..Limits::standard() }
-}
-
-fn config(replica: ReplicaId) -> Config {
+/// No checkpoint is ever due.
+fn config(replica: ReplicaId, pipeline_max: u64) -> Config {
     Config {
         cluster: CLUSTER,
         epoch: EPOCH,
         replica,
         quorums: Quorums::of(REPLICA_COUNT),
-        limits: limits(),
+        limits: Limits { pipeline_max, batch_requests_max: 1, ..Limits::standard() },
         timeouts: Timeouts::standard(),
     }
 }
@@ -95,6 +91,7 @@ pub(super) enum Input<'a> {
 #[derive(Clone)]
 pub(super) struct Node {
     core: Core,
+    pipeline_max: u64,
     /// Every entry that the WAL holds, whether it belongs to the log or not.
     wal: BTreeMap<(Op, Checksum), Entry>,
     appending: VecDeque<Entry>,
@@ -117,23 +114,23 @@ pub(super) struct Outcome {
 
 impl Node {
     /// Starts from a disk with this superblock and an empty log.
-    pub(super) fn on(superblock: Superblock) -> Outcome {
-        let mut outcome = Outcome::of(Node::boot(superblock, BTreeMap::new()));
+    pub(super) fn on(superblock: Superblock, pipeline_max: u64) -> Outcome {
+        let mut outcome = Outcome::of(Node::boot(superblock, BTreeMap::new(), pipeline_max));
         let effects = outcome.node.start();
         outcome.finish(effects, None, Disks::AtOnce);
         outcome.node.core.forget_time();
         outcome
     }
 
-    fn boot(superblock: Superblock, wal: BTreeMap<(Op, Checksum), Entry>) -> Node {
-        let config = config(superblock.replica);
+    fn boot(superblock: Superblock, wal: BTreeMap<(Op, Checksum), Entry>, pipeline_max: u64) -> Node {
+        let config = config(superblock.replica, pipeline_max);
         let tables = MemoryTables::new(EntryHeader::genesis(CLUSTER, EPOCH));
         let state = State::new(Nothing, tables, config.limits).expect("memory does not rot");
         let record =
             |entry: &Entry| WalRecord { header: entry.header.clone(), name: entry.name, present: true };
         let scan = WalScan { records: wal.values().map(record).collect(), certain: true };
         let core = Replica::new(config, superblock, scan, state, 0);
-        Node { core, wal, appending: VecDeque::new(), writing: None }
+        Node { core, pipeline_max, wal, appending: VecDeque::new(), writing: None }
     }
 
     fn start(&mut self) -> Vec<Effect> {
@@ -259,7 +256,7 @@ impl Outcome {
         }
         if let Some(ballots) = &inspection.elected_by {
             let quorums = Quorums::of(REPLICA_COUNT);
-            if let Selection::Chosen(chosen) = select_log(&quorums, limits().pipeline_max, ballots) {
+            if let Selection::Chosen(chosen) = select_log(&quorums, self.node.pipeline_max, ballots) {
                 let counted = ballots.iter().filter(|ballot| !chosen.stale.contains(&ballot.replica));
                 let counted = counted.map(|ballot| (ballot.replica, ballot.incarnation.get()));
                 self.counted = Some((core.view(), counted.collect()));
@@ -294,7 +291,7 @@ impl Outcome {
                     wal.insert((entry.op(), entry.name), entry.clone());
                 }
                 let mut after = Outcome {
-                    node: Node::boot(superblock.clone(), wal),
+                    node: Node::boot(superblock.clone(), wal, self.node.pipeline_max),
                     sent: self.sent.clone(),
                     committed: self.committed.clone(),
                     counted: self.counted.clone(),
