@@ -11,5 +11,7 @@
 pub mod auth;
 pub mod body;
 pub mod cluster;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod hostile;
 pub mod http;
 pub mod s3;

@@ -4,8 +4,8 @@
 //! say about the bugs that we do not know. Without the `canaries` feature all of this is constant
 //! `false` and vanishes from the program.
 
-/// One broken rule. P and a number are the trap's name in `docs/VSR.md`, D and a number the rule's place
-/// in the list that ends `docs/DATA.md`.
+/// One broken rule. P and a number are the trap's name in `docs/CORRECTNESS.md`, D and a number the
+/// rule's place in the list that ends `docs/DATA.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Canary {
     /// P1: an entry is acknowledged before it is durable.
@@ -56,10 +56,44 @@ pub enum Canary {
     DebtsDenied,
     /// D8: a reader believes the bytes that it is sent.
     UnverifiedBytes,
+    /// P14: a replaced disk takes its place without being readmitted.
+    BlankDiskVotes,
+    /// P22: a log whose end is damaged counts as one that ends there.
+    DamagedEndTrusted,
+    /// P27: the elect begins its view with its own log.
+    ElectKeepsOwnLog,
+    /// P29: one vote less than a quorum elects.
+    ElectedByTooFew,
+    /// P45: acknowledgements count in later views, P50: and for whatever entry has that place now.
+    AckOfAnotherLog,
+    /// P51: a repaired entry extends the log, or takes the place of another one.
+    RepairMovesHead,
+    /// P56: what an entry does depends on more than the log.
+    ApplyDependsOnLife,
+    /// P57: the primary stamps entries with its clock, whatever was stamped before.
+    TimeRunsBack,
+    /// P65: a request of a session that is gone is executed.
+    EvictedSessionExecutes,
+    /// P69: a request takes effect after its deadline.
+    LateRequestExecuted,
+    /// P78: a checkpoint is announced while it is being fetched.
+    CheckpointPromisedEarly,
+    /// P91: the stub of an entry may become durable before its body.
+    StubBeforeBody,
+    /// P93: an entry counts as repaired before the repair is durable.
+    RepairedTooEarly,
+    /// P95: what grows gets a place in the log, though there is no room for it.
+    GrowsWithoutRoom,
+    /// P100: a primary that hears nobody reigns on, and nobody suspects it.
+    DeafPrimaryStays,
+    /// P10: the names of new log segments are not made durable.
+    NamesNotSynced,
+    /// D1: a chunk is called missing because one of its holders cannot be reached.
+    SilenceIsAbsence,
 }
 
 impl Canary {
-    pub const ALL: [Canary; 24] = [
+    pub const ALL: [Canary; 41] = [
         Canary::AckBeforeDurable,
         Canary::AckBeforeLogView,
         Canary::VoteBeforeDurable,
@@ -84,6 +118,23 @@ impl Canary {
         Canary::ReaderFenceOff,
         Canary::DebtsDenied,
         Canary::UnverifiedBytes,
+        Canary::BlankDiskVotes,
+        Canary::DamagedEndTrusted,
+        Canary::ElectKeepsOwnLog,
+        Canary::ElectedByTooFew,
+        Canary::AckOfAnotherLog,
+        Canary::RepairMovesHead,
+        Canary::ApplyDependsOnLife,
+        Canary::TimeRunsBack,
+        Canary::EvictedSessionExecutes,
+        Canary::LateRequestExecuted,
+        Canary::CheckpointPromisedEarly,
+        Canary::StubBeforeBody,
+        Canary::RepairedTooEarly,
+        Canary::GrowsWithoutRoom,
+        Canary::DeafPrimaryStays,
+        Canary::NamesNotSynced,
+        Canary::SilenceIsAbsence,
     ];
 }
 
@@ -94,11 +145,22 @@ mod planted {
 
     thread_local! {
         static PLANTED: Cell<Option<Canary>> = const { Cell::new(None) };
+        static WHIMS: Cell<u64> = const { Cell::new(0) };
     }
 
     /// Plants a bug in everything that runs on this thread, or removes it.
     pub fn plant(canary: Option<Canary>) {
         PLANTED.with(|planted| planted.set(canary));
+        WHIMS.set(0);
+    }
+
+    /// What no log tells: a number that differs from call to call while `ApplyDependsOnLife` is planted,
+    /// and is zero otherwise.
+    pub fn whim() -> u64 {
+        if planted(Canary::ApplyDependsOnLife) {
+            WHIMS.set(WHIMS.get() + 1);
+        }
+        WHIMS.get()
     }
 
     pub fn planted(canary: Canary) -> bool {
@@ -107,11 +169,18 @@ mod planted {
 }
 
 #[cfg(feature = "canaries")]
-pub use planted::{plant, planted};
+pub use planted::{plant, planted, whim};
 
 /// Whether this bug is planted. Never, in a program that people run.
 #[cfg(not(feature = "canaries"))]
 #[inline(always)]
 pub const fn planted(_canary: Canary) -> bool {
     false
+}
+
+/// What differs from one life to the next. Nothing does, in a program that people run.
+#[cfg(not(feature = "canaries"))]
+#[inline(always)]
+pub const fn whim() -> u64 {
+    0
 }

@@ -8,6 +8,9 @@ use crate::oracles::Compared;
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
     marks: BTreeMap<String, u64>,
+    /// In how many seeds each was reached.
+    seeds_with: BTreeMap<String, u64>,
+    pub seeds: u64,
     pub compared: Compared,
     pub operations: u64,
     /// Histories of single keys that were judged without looking at the log, and those too long for it.
@@ -31,9 +34,35 @@ impl Coverage {
         self.marks.get(what).copied().unwrap_or(0)
     }
 
+    /// Marks what only the whole of a run shows.
+    pub fn notice_combinations(&mut self) {
+        let combinations = [
+            ("two rejoins in one run", self.count("RejoinFinished") >= 2),
+            ("rejoin and truncation in one run", self.all(&["RejoinFinished", "NackQuorumTruncated"])),
+            ("sync and rejoin in one run", self.all(&["SyncFinished", "RejoinFinished"])),
+            ("power cut with a rotten head", self.all(&["crash all", "head rotten"])),
+            ("full disk and a view change", self.all(&["GrowthRefused", "ViewStartedAsPrimary"])),
+        ];
+        for (what, _) in combinations.into_iter().filter(|(_, reached)| *reached) {
+            self.mark(what);
+        }
+    }
+
+    fn all(&self, marks: &[&str]) -> bool {
+        marks.iter().all(|mark| self.count(mark) > 0)
+    }
+
+    /// How many seeds have reached this, of `seeds`.
+    pub fn seeds_with(&self, what: &str) -> u64 {
+        self.seeds_with.get(what).copied().unwrap_or(0)
+    }
+
+    /// Adds what one seed reached.
     pub fn add(&mut self, other: &Coverage) {
+        self.seeds += 1;
         for (what, count) in &other.marks {
             *self.marks.entry(what.clone()).or_default() += count;
+            *self.seeds_with.entry(what.clone()).or_default() += 1;
         }
         self.compared.entries += other.compared.entries;
         self.compared.replies += other.compared.replies;

@@ -15,6 +15,7 @@ use replica::storage::disk::{Disk as _, DiskFile as _, SimulatedDisk};
 use replica::storage::superblock::SUPERBLOCK_NAME;
 use replica::storage::tables::TABLES_NAME;
 
+use crate::operator;
 use crate::options::Options;
 use crate::random::Random;
 use crate::world::World;
@@ -31,7 +32,7 @@ const CLOCK_AHEAD_MAX: i64 = 5_000_000;
 const CLOCK_BEHIND_MAX: i64 = 3_600_000_000;
 
 pub struct Nemesis {
-    random: Random,
+    pub random: Random,
     /// How many replicas may be afflicted at once.
     afflicted_max: usize,
     afflicted: BTreeMap<usize, Affliction>,
@@ -40,8 +41,9 @@ pub struct Nemesis {
     /// How often a machine dies when something was decided, per million.
     fateful_crash: u64,
     ended: bool,
-    /// Who stays as it is when the troubles end.
+    /// Who stays broken when the troubles end, and who of them is dead.
     outside: BTreeSet<usize>,
+    dead: BTreeSet<usize>,
 }
 
 /// A replica whose disk was damaged, or will be.
@@ -61,11 +63,13 @@ struct Inspection {
     committed: Op,
 }
 
-enum Lift {
+pub enum Lift {
     Links(Vec<(Peer, Peer)>),
     Capacity(usize),
     Slowness(usize),
     Wipe(usize),
+    Restart(usize),
+    NewDisk(usize),
     Release,
 }
 
@@ -93,6 +97,7 @@ impl Nemesis {
             fateful_crash: if options.faults.crash_in_io > 0 { 60_000 } else { 0 },
             ended: false,
             outside: BTreeSet::new(),
+            dead: BTreeSet::new(),
         }
     }
 
@@ -106,12 +111,18 @@ impl Nemesis {
 
     /// Whether the machine is not to be started again.
     pub fn keeps_down(&self, machine: usize) -> bool {
+        self.dead.contains(&machine)
+    }
+
+    /// Whether the machine was left broken, so that nothing is expected of it.
+    pub fn is_outside(&self, machine: usize) -> bool {
         self.outside.contains(&machine)
     }
 
-    /// No more troubles; these machines stay as they are.
-    pub fn end(&mut self, outside: &BTreeSet<usize>) {
+    /// No more troubles; these machines stay broken, and the dead ones down.
+    pub fn end(&mut self, outside: &BTreeSet<usize>, dead: BTreeSet<usize>) {
         self.outside.clone_from(outside);
+        self.dead = dead;
         self.lifts.clear();
         self.ended = true;
     }
@@ -120,6 +131,18 @@ impl Nemesis {
     pub fn afflict(&mut self, machine: usize) {
         let affliction = self.afflicted.entry(machine).or_default();
         affliction.damages += 1;
+        affliction.inspection = None;
+    }
+
+    /// Whether the machine's disk may be exchanged: it counts as lost, and nothing else is planned for it.
+    pub fn may_swap(&self, machine: usize) -> bool {
+        self.afflicted.get(&machine).is_some_and(|affliction| !affliction.doomed)
+    }
+
+    /// While a machine is doomed it is neither damaged further nor inspected.
+    pub fn doom(&mut self, machine: usize, doomed: bool) {
+        let affliction = self.afflicted.entry(machine).or_default();
+        affliction.doomed = doomed;
         affliction.inspection = None;
     }
 
@@ -139,6 +162,15 @@ impl Nemesis {
                 | Event::RejoinPrepared
                 | Event::RejoinFinished
         );
+        // What was said in an earlier view comes when a view has just begun.
+        if event == Event::ViewStartedAsPrimary
+            && !world.nemesis.ended
+            && world.holds_back()
+            && world.nemesis.random.percent(50)
+        {
+            deed(world, None, "held messages released upon a new view");
+            world.release();
+        }
         let nemesis = &mut world.nemesis;
         if !fateful || nemesis.ended || !nemesis.random.per_million(nemesis.fateful_crash) {
             return;
@@ -176,7 +208,7 @@ impl Nemesis {
         if fit.is_empty() { None } else { Some(*self.random.pick(&fit)) }
     }
 
-    fn later(&mut self, now: u64, low: u64, high: u64, lift: Lift) {
+    pub fn later(&mut self, now: u64, low: u64, high: u64, lift: Lift) {
         let at = now + self.random.between(low, high);
         self.lifts.push((at, lift));
     }
@@ -198,6 +230,8 @@ fn lift(world: &mut World) {
             Lift::Capacity(machine) => world.machines[machine].disk.set_capacity(u64::MAX),
             Lift::Slowness(machine) => world.machines[machine].slowness = 1,
             Lift::Wipe(machine) => wipe(world, machine),
+            Lift::Restart(machine) => operator::restart(world, machine),
+            Lift::NewDisk(machine) => operator::new_disk(world, machine),
             Lift::Release => {
                 deed(world, None, "held messages released");
                 world.release();
@@ -207,7 +241,7 @@ fn lift(world: &mut World) {
 }
 
 /// Marks and traces a deed.
-fn deed(world: &mut World, machine: Option<usize>, what: &str) {
+pub fn deed(world: &mut World, machine: Option<usize>, what: &str) {
     world.coverage.mark(what);
     world.trace.note(world.now, machine, what);
 }
@@ -248,6 +282,8 @@ fn cause(world: &mut World, trouble: &str) {
         }
         "full disk" => fill_disk(world, machine),
         "wipe" => plan_wipe(world),
+        "operator" => operator::act(world, machine),
+        "hold" => hold(world, machine),
         "chunk rot" => rot_chunks(world),
         "lie" => lie(world),
         other => unreachable!("{other} is not a trouble"),
@@ -469,11 +505,21 @@ fn damage_head(world: &mut World, machine: usize) -> bool {
     let Ok(Some(entry)) = process.wal.read(op, name) else { return false };
     let disk = host.disk.clone();
     let Some((file, offset)) = find(&disk, &entry.body) else { return false };
+    let stub = find_last(&disk, &file, &entry.header.to_bytes()).filter(|stub| *stub > offset);
+    let whole = world.nemesis.afflicted.get(&machine).is_none_or(|affliction| affliction.damages == 0);
     world.nemesis.afflict(machine);
     world.crash(machine, "power, before its head is damaged");
     let Some(damage) = world.machines[machine].disk.rot_at(&file, offset) else { return true };
     deed(world, Some(machine), "head rotten");
     world.trace.note(world.now, Some(machine), &format!("{damage:?}"));
+    // With its stub, too, only what stands behind it tells that there was something.
+    if let Some(stub) = stub.filter(|_| whole && world.nemesis.random.percent(60))
+        && let Some(damage) = world.machines[machine].disk.rot_at(&file, stub)
+    {
+        world.nemesis.afflict(machine);
+        deed(world, Some(machine), "head rotten, and its stub");
+        world.trace.note(world.now, Some(machine), &format!("{damage:?}"));
+    }
     if let Some(primary) = reigning(world)
         && world.nemesis.random.percent(70)
     {
@@ -498,6 +544,14 @@ fn find(disk: &SimulatedDisk, bytes: &[u8]) -> Option<(String, u64)> {
         }
     }
     None
+}
+
+/// Where these bytes are for the last time in a file of the log.
+fn find_last(disk: &SimulatedDisk, name: &str, bytes: &[u8]) -> Option<u64> {
+    let file = disk.open(name).ok()??;
+    let mut content = vec![0; usize::try_from(file.len().ok()?).ok()?];
+    file.read_at(0, &mut content).ok()?;
+    content.windows(bytes.len()).rposition(|window| window == bytes).map(|index| index as u64)
 }
 
 /// Something in the chunk store of a machine is damaged, and nothing else on its disk.
@@ -575,6 +629,29 @@ fn plan_wipe(world: &mut World) {
     }
 }
 
+/// Some of what a machine says of one kind does not arrive for a while, and then all at once.
+fn hold(world: &mut World, machine: usize) {
+    deed(world, Some(machine), "messages held");
+    let kinds = [
+        "PrepareOk",
+        "Prepare",
+        "RepairedEntry",
+        "StartViewChange",
+        "DoViewChange",
+        "StartView",
+        "CommitOk",
+        "Commit",
+    ];
+    let kind = *world.nemesis.random.pick(&kinds);
+    for other in (0..world.machines.len()).filter(|other| *other != machine) {
+        if world.nemesis.random.percent(60) {
+            world.hold(peer(machine), peer(other), Some(kind));
+        }
+    }
+    let now = world.now;
+    world.nemesis.later(now, 300_000, 8_000_000, Lift::Release);
+}
+
 /// Of those who think that they are the primary, the one in the latest view.
 fn reigning(world: &World) -> Option<usize> {
     let process = |machine: &usize| world.machines[*machine].process.as_ref();
@@ -590,6 +667,7 @@ fn wipe(world: &mut World, machine: usize) {
     deed(world, Some(machine), "wipe");
     let config = world.options.config.clone();
     world.machines[machine].replace_disk(&config);
+    world.machines[machine].has_old_disk = false;
     let delay = world.nemesis.random.between(50_000, 3_000_000);
     world.start_soon(machine, delay);
 }

@@ -15,6 +15,7 @@ pub mod content;
 pub mod workload;
 
 pub mod faults;
+pub mod operator;
 
 pub mod history;
 pub mod linearizability;
@@ -24,6 +25,9 @@ pub mod oracles;
 pub mod coverage;
 pub mod trace;
 
+pub mod nightly;
 pub mod planted;
 pub mod run;
 pub mod scenario;
+pub mod shrink;
+pub mod switches;

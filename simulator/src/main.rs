@@ -7,8 +7,9 @@ use std::time::Instant;
 use clap::Parser;
 use protocol::canary::Canary;
 use simulator::options::{Mode, Stack};
-use simulator::planted;
 use simulator::run::{Wishes, describe, hunt_canaries, run_one, run_seeds};
+use simulator::shrink::shrink;
+use simulator::{nightly, planted, switches};
 
 /// A whole cluster in a world that is out to break it. Every run follows from its seed.
 ///
@@ -27,9 +28,31 @@ struct Arguments {
     /// Plant each known bug in turn and count the seeds it takes to find it.
     #[arg(long)]
     canaries: bool,
-    /// Plant this bug.
-    #[arg(long, value_name = "NAME", value_parser = parse_canary, conflicts_with_all = ["seeds", "canaries"])]
+    /// Plant this bug; with --canaries, look for this one only.
+    #[arg(long, value_name = "NAME", value_parser = parse_canary)]
     canary: Option<Canary>,
+    /// Make the failing seed's world as small as possible, as long as it fails.
+    #[arg(long, conflicts_with_all = ["seeds", "canaries", "nightly"])]
+    shrink: bool,
+    /// Every planted bug, then seeds that nobody has seen before until the time is up, then a look at
+    /// what they have reached.
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "canary", "canaries"])]
+    nightly: bool,
+    /// How long the seeds of a nightly run may take.
+    #[arg(long, default_value_t = 480, requires = "nightly")]
+    minutes: u64,
+    /// Without these kinds of trouble, separated by commas.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = parse_switch)]
+    without: Vec<&'static str>,
+    /// So many replicas.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=7))]
+    replicas: Option<u8>,
+    /// So many clients.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=20))]
+    clients: Option<u8>,
+    /// So many seconds of trouble.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: Option<u64>,
     /// What kind of world; by default it depends on the seed.
     #[arg(long, value_enum)]
     mode: Option<Mode>,
@@ -52,8 +75,16 @@ fn main() -> ExitCode {
         eprintln!("built without planted bugs; use: cargo run --release -p simulator --features canaries");
         return ExitCode::FAILURE;
     }
-    if arguments.canaries {
+    if arguments.canary.is_some() && arguments.seeds.is_some() && !arguments.canaries {
+        eprintln!("a planted bug is looked for with --canaries, or lives in one seed");
+        return ExitCode::FAILURE;
+    }
+    if arguments.nightly {
+        night(&arguments)
+    } else if arguments.canaries {
         canaries(&arguments)
+    } else if arguments.shrink {
+        smaller(&arguments, arguments.seed)
     } else if let Some(count) = arguments.seeds {
         many(&arguments, count)
     } else {
@@ -84,12 +115,58 @@ fn one(arguments: &Arguments, seed: u64) -> ExitCode {
     }
 }
 
+/// Without a seed: the first one that fails.
+fn smaller(arguments: &Arguments, seed: Option<u64>) -> ExitCode {
+    let wishes = wishes(arguments);
+    let fails = |seed: &u64| run_one(&wishes.options(*seed), arguments.canary, false).is_err();
+    let seed = seed.or_else(|| (arguments.from..arguments.from + CANARY_SEEDS_MAX).find(fails));
+    let shrunk = seed.and_then(|seed| {
+        println!("seed {seed}");
+        let shrunk = shrink(seed, &wishes, arguments.canary, &|what| println!("  smaller: {what}"))?;
+        Some((seed, shrunk))
+    });
+    let Some((seed, shrunk)) = shrunk else {
+        println!("nothing fails");
+        return ExitCode::SUCCESS;
+    };
+    println!("seed {seed} failed {} (after {} tries)", shrunk.what, shrunk.tries);
+    println!("{}", command(seed, &shrunk.wishes, arguments.canary));
+    ExitCode::FAILURE
+}
+
+fn night(arguments: &Arguments) -> ExitCode {
+    let planted = if planted::AVAILABLE { canaries(arguments) } else { ExitCode::SUCCESS };
+    let from = if arguments.from > 1 { arguments.from } else { random_seed() };
+    let duration = std::time::Duration::from_secs(60 * arguments.minutes);
+    println!("seeds from {from} on, for {} minutes", arguments.minutes);
+    let wishes = wishes(arguments);
+    let tally = nightly::run(from, duration, &wishes, jobs(arguments), |seed, what| {
+        println!("seed {seed} failed {what}");
+        println!("{}", command(seed, &wishes, None));
+    });
+    print!("{}", tally.coverage.report());
+    print!("{}", nightly::report(&tally.coverage));
+    let missing = nightly::missing(&tally.coverage);
+    for expected in &missing {
+        println!("never reached: {}", expected.mark);
+    }
+    println!(
+        "{} seeds passed, {} failed, {} marks never reached",
+        tally.passed,
+        tally.failed.len(),
+        missing.len()
+    );
+    let good = planted == ExitCode::SUCCESS && tally.failed.is_empty() && missing.is_empty();
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 fn many(arguments: &Arguments, count: u64) -> ExitCode {
     let begin = Instant::now();
-    let tally = run_seeds(arguments.from, count, wishes(arguments), jobs(arguments), |seed, what| {
+    let tally = run_seeds(arguments.from, count, &wishes(arguments), jobs(arguments), |seed, what| {
         println!("seed {seed} failed {what}");
     });
     print!("{}", tally.coverage.report());
+    print!("{}", nightly::report(&tally.coverage));
     for ((stack, replica_count), speed) in &tally.speeds {
         println!("{stack}, {replica_count} replicas: {}", speed.report());
     }
@@ -103,7 +180,9 @@ fn many(arguments: &Arguments, count: u64) -> ExitCode {
 
 fn canaries(arguments: &Arguments) -> ExitCode {
     let seeds_max = arguments.seeds.unwrap_or(CANARY_SEEDS_MAX);
-    let hunts = hunt_canaries(arguments.from, seeds_max, wishes(arguments), jobs(arguments), |hunt| {
+    let wanted: Vec<Canary> = arguments.canary.map_or_else(|| Canary::ALL.to_vec(), |canary| vec![canary]);
+    let wishes = wishes(arguments);
+    let hunts = hunt_canaries(&wanted, arguments.from, seeds_max, &wishes, jobs(arguments), |hunt| {
         let name = format!("{:?}", hunt.canary);
         match &hunt.caught {
             Some(catch) => println!(
@@ -123,26 +202,32 @@ fn jobs(arguments: &Arguments) -> usize {
 }
 
 fn wishes(arguments: &Arguments) -> Wishes {
-    Wishes { mode: arguments.mode, stack: arguments.stack }
+    Wishes {
+        mode: arguments.mode,
+        stack: arguments.stack,
+        without: arguments.without.iter().copied().collect(),
+        replicas: arguments.replicas.map(usize::from),
+        clients: arguments.clients.map(usize::from),
+        seconds: arguments.seconds,
+    }
 }
 
 fn reproduction(arguments: &Arguments, seed: u64) -> String {
-    let mut command = format!("cargo run --release -p simulator -- --seed {seed}");
-    if let Some(mode) = arguments.mode {
-        command.push_str(&format!(" --mode {}", format!("{mode:?}").to_lowercase()));
-    }
-    if let Some(stack) = arguments.stack {
-        command.push_str(&format!(" --stack {}", format!("{stack:?}").to_lowercase()));
-    }
-    if let Some(canary) = arguments.canary {
-        command.push_str(&format!(" --canary {canary:?}"));
-    }
-    command
+    command(seed, &wishes(arguments), arguments.canary)
+}
+
+fn command(seed: u64, wishes: &Wishes, canary: Option<Canary>) -> String {
+    let canary = canary.map_or_else(String::new, |canary| format!(" --canary {canary:?}"));
+    format!("cargo run --release -p simulator -- --seed {seed}{}{canary}", wishes.arguments())
 }
 
 /// Short enough to be typed again.
 fn random_seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish() % 1_000_000_000
+}
+
+fn parse_switch(name: &str) -> Result<&'static str, String> {
+    switches::find(name).map(|switch| switch.name)
 }
 
 fn parse_canary(name: &str) -> Result<Canary, String> {

@@ -1,6 +1,6 @@
 //! The network: directed links that delay, lose, repeat, reorder, damage and hold back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::types::Peer;
 
@@ -39,11 +39,13 @@ pub struct Network {
     options: NetworkOptions,
     links: BTreeMap<(Peer, Peer), Link>,
     random: Random,
+    /// Since the troubles ended: whose links still lose, repeat and damage. Before: everybody's.
+    noisy: Option<BTreeSet<Peer>>,
 }
 
 impl Network {
     pub fn new(options: NetworkOptions, random: Random) -> Network {
-        Network { options, links: BTreeMap::new(), random }
+        Network { options, links: BTreeMap::new(), random, noisy: None }
     }
 
     /// When, if at all, the copies of a message arrive.
@@ -53,6 +55,10 @@ impl Network {
             return Vec::new();
         }
         let mut copies = Vec::new();
+        if !self.is_noisy(from, to) {
+            copies.push(Delivery { delay: self.delay(link.clog), flipped: false });
+            return copies;
+        }
         if !self.random.per_million(self.options.loss) {
             copies.push(self.one(link.clog));
         }
@@ -66,8 +72,12 @@ impl Network {
         copies
     }
 
+    fn delay(&mut self, clog: u64) -> u64 {
+        clog + self.random.exponential(self.options.delay_mean).max(1)
+    }
+
     fn one(&mut self, clog: u64) -> Delivery {
-        let delay = clog + self.random.exponential(self.options.delay_mean).max(1);
+        let delay = self.delay(clog);
         Delivery { delay, flipped: self.random.per_million(self.options.bit_flip) }
     }
 
@@ -95,15 +105,23 @@ impl Network {
         self.links.get(&(from, to)).is_some_and(|link| link.cut)
     }
 
+    /// Whether the link carries nothing, or not everything.
+    pub fn is_damaged(&self, from: Peer, to: Peer) -> bool {
+        self.links.get(&(from, to)).is_some_and(|link| link.cut || link.narrow)
+    }
+
     pub fn mend_all(&mut self) {
         self.links.clear();
     }
 
-    /// From now on only what the links do on purpose: no loss, no copies, no damage.
-    pub fn calm(&mut self) {
-        self.options.loss = 0;
-        self.options.duplication = 0;
-        self.options.late_copy = 0;
-        self.options.bit_flip = 0;
+    /// From now on links do nothing to what they carry, and are whole: but for the links of these, which
+    /// stay as they are.
+    pub fn calm(&mut self, but: &BTreeSet<Peer>) {
+        self.links.retain(|(from, to), _| but.contains(from) || but.contains(to));
+        self.noisy = Some(but.clone());
+    }
+
+    fn is_noisy(&self, from: Peer, to: Peer) -> bool {
+        self.noisy.as_ref().is_none_or(|noisy| noisy.contains(&from) || noisy.contains(&to))
     }
 }

@@ -91,6 +91,10 @@ impl Job {
 pub struct Machine {
     pub id: ReplicaId,
     pub disk: SimulatedDisk,
+    /// The disk that was in use before this one.
+    pub shelved: Option<SimulatedDisk>,
+    /// Somebody has put the disk back that was replaced.
+    pub has_old_disk: bool,
     pub process: Option<Process>,
     /// Completions of an earlier boot must not reach this one.
     pub boot: u64,
@@ -130,6 +134,8 @@ impl Machine {
         Machine {
             id,
             disk: SimulatedDisk::new(seed),
+            shelved: None,
+            has_old_disk: false,
             process: None,
             boot: 0,
             paused_until: 0,
@@ -151,11 +157,20 @@ impl Machine {
 
     /// What `viewstone replace-disk` does: a new, empty disk, marked as such.
     pub fn replace_disk(&mut self, config: &Config) {
-        self.disk = SimulatedDisk::new(self.random.word());
+        let new = SimulatedDisk::new(self.random.word());
+        self.shelved = Some(std::mem::replace(&mut self.disk, new));
         let count = u8::try_from(config.quorums.replica_count).expect("at most seven");
         let nonce = Nonce::new(u128::from(self.random.word()) << 64 | u128::from(self.random.word()));
         let superblock = Superblock::replace(config.cluster, config.epoch, self.id, count, nonce);
         SuperblockStore::format(&self.disk, &superblock).expect("the new disk has no faults yet");
+    }
+
+    /// The disk in use and the one that was in use before it change places.
+    pub fn swap_disks(&mut self) {
+        if let Some(shelved) = &mut self.shelved {
+            std::mem::swap(shelved, &mut self.disk);
+            self.has_old_disk = !self.has_old_disk;
+        }
     }
 
     pub fn is_up(&self) -> bool {
@@ -190,6 +205,9 @@ impl Machine {
             Opened::Formatted(superblock, store) => (*superblock, store),
             Opened::NeverFormatted => return Err(StartFailure::NoSuperblock("the disk is blank".into())),
             Opened::Unreadable(reason) => return Err(StartFailure::NoSuperblock(reason)),
+            Opened::OtherFormat(version) => {
+                return Err(StartFailure::NoSuperblock(format!("nobody wrote format {version}")));
+            }
         };
         self.incarnation = superblock.incarnation;
         let config = Config { replica: self.id, ..config.clone() };

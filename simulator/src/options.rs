@@ -51,6 +51,10 @@ pub struct Faults {
     pub sync_error: u64,
     pub full_disk: u64,
     pub wipe: u64,
+    /// Messages of one kind are kept back, to arrive at the worst moment.
+    pub hold: u64,
+    /// Restarts that are asked for, and disks in the wrong place.
+    pub operator: u64,
     /// A bit of a stored chunk changes, or a sector of it fails.
     pub chunk_rot: u64,
     /// What a holder sends is not what it should be.
@@ -64,7 +68,7 @@ impl Faults {
         self.weights().iter().map(|(_, weight)| weight).sum()
     }
 
-    pub fn weights(&self) -> [(&'static str, u64); 21] {
+    pub fn weights(&self) -> [(&'static str, u64); 23] {
         [
             ("crash", self.crash),
             ("crash in I/O", self.crash_in_io),
@@ -85,6 +89,8 @@ impl Faults {
             ("sync error", self.sync_error),
             ("full disk", self.full_disk),
             ("wipe", self.wipe),
+            ("operator", self.operator),
+            ("hold", self.hold),
             ("chunk rot", self.chunk_rot),
             ("lie", self.lie),
         ]
@@ -231,6 +237,8 @@ fn draw_faults(random: &mut Random, replica_count: usize) -> Faults {
         sync_error: weight(20, 3),
         full_disk: weight(15, 2),
         wipe: if several { weight(40, 5) } else { 0 },
+        operator: weight(30, 4),
+        hold: weight(30, 4),
         chunk_rot: 0,
         lie: 0,
         interval: *random.pick(&[150_000, 400_000, 1_500_000]),

@@ -4,6 +4,7 @@ mod chatter;
 mod chunks;
 mod copies;
 mod elections;
+mod holders;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,7 @@ use chatter::Chatter;
 pub use chunks::Chunks;
 use copies::Copies;
 use elections::Elections;
+use holders::Holders;
 
 /// A disk, as long as it is in use.
 pub type Life = (ReplicaId, Incarnation);
@@ -50,6 +52,7 @@ pub struct Oracles {
     standing: BTreeMap<ReplicaId, (u64, View, Op)>,
     votes: BTreeMap<(ReplicaId, Incarnation, View), Bytes>,
     pub elections: Elections,
+    pub holders: Holders,
     pub chatter: Chatter,
     /// None where there are none.
     pub chunks: Option<Chunks>,
@@ -96,6 +99,7 @@ impl Oracles {
                 self.check_promise(life, message.view, "Prepare")
             }
             Body::PrepareOk { op, name } => {
+                self.holders.on_acknowledgement(from, message.view, *op);
                 self.sworn.entry(life).or_default().insert(*op, (*name, message.view));
                 self.check_promise(life, message.view, "PrepareOk")
             }
@@ -248,6 +252,11 @@ impl Oracles {
     /// The machine begins another life: what its old disk applied says nothing any more.
     pub fn on_restart(&mut self, replica: ReplicaId) {
         self.applied.remove(&replica);
+    }
+
+    /// The name of the entry that was committed as this op.
+    pub fn committed_name(&self, op: Op) -> Option<Checksum> {
+        self.committed.get(position(op)).copied()
     }
 
     pub fn committed_count(&self) -> usize {

@@ -1,18 +1,20 @@
 //! Runs seeds: one with its trace, or many on all cores, and the hunt for planted bugs.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, Once};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::canary::Canary;
+use protocol::quorums::Quorums;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::coverage::Coverage;
 use crate::options::{Mode, Options, Stack};
 use crate::planted;
+use crate::switches;
 use crate::world::{Outcome, World};
 
 /// The mode of a seed for which none was asked: mostly safety, every fourth liveness.
@@ -26,16 +28,57 @@ pub fn stack_of(seed: u64) -> Stack {
 }
 
 /// What is asked for instead of what depends on the seed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wishes {
     pub mode: Option<Mode>,
     pub stack: Option<Stack>,
+    /// Kinds of trouble that are not to happen, by the names of `switches`.
+    pub without: BTreeSet<&'static str>,
+    pub replicas: Option<usize>,
+    pub clients: Option<usize>,
+    /// How long the troubles last.
+    pub seconds: Option<u64>,
 }
 
 impl Wishes {
     pub fn options(&self, seed: u64) -> Options {
         let mode = self.mode.unwrap_or_else(|| mode_of(seed));
-        Options::draw(seed, mode, self.stack.unwrap_or_else(|| stack_of(seed)))
+        let mut options = Options::draw(seed, mode, self.stack.unwrap_or_else(|| stack_of(seed)));
+        for switch in switches::ALL.iter().filter(|switch| self.without.contains(switch.name)) {
+            *(switch.rate)(&mut options) = 0;
+        }
+        if let Some(count) = self.replicas {
+            options.config.quorums = Quorums::of(count);
+        }
+        options.client_count = self.clients.unwrap_or(options.client_count);
+        options.duration = self.seconds.map_or(options.duration, |seconds| seconds * 1_000_000);
+        options
+    }
+
+    /// The arguments that ask for this.
+    pub fn arguments(&self) -> String {
+        let mut text = String::new();
+        if let Some(mode) = self.mode {
+            text.push_str(&format!(" --mode {}", format!("{mode:?}").to_lowercase()));
+        }
+        if let Some(stack) = self.stack {
+            text.push_str(&format!(" --stack {}", format!("{stack:?}").to_lowercase()));
+        }
+        if !self.without.is_empty() {
+            let names: Vec<&str> = self.without.iter().copied().collect();
+            text.push_str(&format!(" --without {}", names.join(",")));
+        }
+        let numbers = [
+            ("replicas", self.replicas.map(|count| count as u64)),
+            ("clients", self.clients.map(|count| count as u64)),
+            ("seconds", self.seconds),
+        ];
+        for (name, number) in numbers {
+            if let Some(number) = number {
+                text.push_str(&format!(" --{name} {number}"));
+            }
+        }
+        text
     }
 }
 
@@ -151,7 +194,19 @@ pub fn cpu_time() -> Duration {
 pub fn run_seeds(
     from: u64,
     count: u64,
-    wishes: Wishes,
+    wishes: &Wishes,
+    jobs: usize,
+    tell: impl Fn(u64, &str) + Sync,
+) -> Tally {
+    run_seeds_until(from, count, None, wishes, jobs, tell)
+}
+
+/// As `run_seeds`, but begins no seed after a moment.
+pub fn run_seeds_until(
+    from: u64,
+    count: u64,
+    end: Option<Instant>,
+    wishes: &Wishes,
     jobs: usize,
     tell: impl Fn(u64, &str) + Sync,
 ) -> Tally {
@@ -160,7 +215,7 @@ pub fn run_seeds(
     on_workers(jobs, || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count {
+            if index >= count || end.is_some_and(|end| Instant::now() >= end) {
                 return;
             }
             let seed = from + index;
@@ -207,19 +262,20 @@ pub struct Catch {
     pub what: String,
 }
 
-/// Looks for every planted bug, each with seeds from `from` on until one fails that passes without
+/// Looks for planted bugs, each with seeds from `from` on until one fails that passes without
 /// the bug, at most `seeds_max`.
 pub fn hunt_canaries(
+    wanted: &[Canary],
     from: u64,
     seeds_max: u64,
-    wishes: Wishes,
+    wishes: &Wishes,
     jobs: usize,
     tell: impl Fn(&Hunt) + Sync,
 ) -> Vec<Hunt> {
     let next = AtomicUsize::new(0);
     let hunts = Mutex::new(Vec::new());
     on_workers(jobs, || {
-        while let Some(canary) = Canary::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(canary) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
             let hunt = Hunt { canary: *canary, caught: hunt(*canary, from, seeds_max, wishes) };
             let mut hunts = hunts.lock().expect("nothing panics while it holds the hunts");
             tell(&hunt);
@@ -229,7 +285,7 @@ pub fn hunt_canaries(
     hunts.into_inner().expect("nothing panics while it holds the hunts")
 }
 
-fn hunt(canary: Canary, from: u64, seeds_max: u64, wishes: Wishes) -> Option<Catch> {
+fn hunt(canary: Canary, from: u64, seeds_max: u64, wishes: &Wishes) -> Option<Catch> {
     (from..from + seeds_max).find_map(|seed| {
         let options = wishes.options(seed);
         let what = run_seed(&options, Some(canary), false).err()?;

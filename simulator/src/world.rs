@@ -2,6 +2,7 @@
 
 mod data;
 mod jobs;
+mod outside;
 mod settle;
 
 use std::cmp::Reverse;
@@ -9,10 +10,12 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use bytes::Bytes;
 use protocol::catalog::Catalog;
-use protocol::entry::Entry;
+use protocol::entry::{Entry, Operation, Request};
+use protocol::machine::Machine as _;
 use protocol::message::{Body, Message};
 use protocol::state::{Outcome as RequestOutcome, Refusal};
-use protocol::types::{Checksum, ClientId, Op, Peer, ReplicaId};
+use protocol::tables::ReplicaTables as _;
+use protocol::types::{Checksum, ClientId, Op, Peer, ReplicaId, Room};
 use protocol::vsr::{Effect, Event as CoreEvent, Halt, StatusName};
 
 use crate::client::Clients;
@@ -24,9 +27,13 @@ use crate::options::{Mode, Options, Stack};
 use crate::oracles::{Chunks, Oracles};
 use crate::random::Random;
 use crate::trace::Trace;
+use outside::Said;
 
 /// How often every core is told the time, in microseconds.
 const TICK: u64 = 10_000;
+
+/// What a core says whose disk was replaced by one that has rejoined.
+const REPLACED: &str = "this disk was replaced by another one";
 
 enum Happening {
     Deliver {
@@ -125,6 +132,7 @@ pub struct World {
     look_at_chunks: u64,
     /// Messages of this kind are kept back instead of delivered, for scenarios.
     held: BTreeMap<(Peer, Peer), Held>,
+    said: Said,
 }
 
 /// What is left of a world that went well.
@@ -164,6 +172,7 @@ impl World {
             upkeep_clients: BTreeMap::new(),
             look_at_chunks: 0,
             held: BTreeMap::new(),
+            said: Said::new(seed, count),
             options,
         };
         if world.options.stack == Stack::Whole {
@@ -332,6 +341,13 @@ impl World {
         if let Err(what) = self.oracles.on_standing(id, standing) {
             self.failure.get_or_insert(what);
         }
+        if core.is_primary() {
+            let (quorums, own) = (&self.options.config.quorums, core.durable_through());
+            let held = self.oracles.holders.on_reign(quorums, id, core.view(), core.commit(), own);
+            if let Err(what) = held {
+                self.failure.get_or_insert(what);
+            }
+        }
         self.trace.status(
             machine,
             core.status(),
@@ -360,6 +376,9 @@ impl World {
                 Effect::Append { entry } => {
                     self.oracles.on_append(&entry);
                     let process = self.machines[machine].process.as_mut().expect("it is up");
+                    if let Err(what) = check_room(&process.core, &entry) {
+                        self.failure.get_or_insert(what);
+                    }
                     process.appends.push(entry);
                     self.begin_group(machine);
                 }
@@ -386,6 +405,7 @@ impl World {
 
     fn core_event(&mut self, machine: usize, event: CoreEvent) {
         self.coverage.mark(format!("{event:?}"));
+        self.notice_coincidence(machine, event);
         Nemesis::on_event(self, machine, event);
         let noisy = matches!(
             event,
@@ -401,9 +421,39 @@ impl World {
         }
     }
 
+    /// What happens at the same time as something else: where two parts of the protocol meet.
+    fn notice_coincidence(&mut self, machine: usize, event: CoreEvent) {
+        let among = |status| {
+            let cores = self.machines.iter().filter_map(|machine| machine.process.as_ref());
+            cores.filter(|process| process.core.status() == status).count() > 0
+        };
+        let process = self.machines[machine].process.as_ref().expect("only processes have events");
+        let checkpointing = process.core.state().tables().frozen();
+        let (syncing, rejoining) = (among(StatusName::Syncing), among(StatusName::Rejoining));
+        match event {
+            CoreEvent::ViewChangeStarted => {
+                let reached = [
+                    (checkpointing, "view change during a checkpoint"),
+                    (syncing, "view change while somebody syncs"),
+                    (rejoining, "view change while somebody rejoins"),
+                ];
+                for (_, mark) in reached.iter().filter(|(reached, _)| *reached) {
+                    self.coverage.mark(*mark);
+                }
+            }
+            CoreEvent::EntryRepaired if checkpointing => self.coverage.mark("repair during a checkpoint"),
+            CoreEvent::SyncStarted if rejoining => self.coverage.mark("sync while somebody rejoins"),
+            _ => {}
+        }
+    }
+
     fn halted(&mut self, machine: usize, halt: Halt) {
         self.trace.note(self.now, Some(machine), &format!("halts: {halt:?}"));
         match halt {
+            Halt::Diverged(what) if self.machines[machine].has_old_disk && what.contains(REPLACED) => {
+                self.coverage.mark("old disk found itself replaced");
+                self.crash(machine, "its disk was replaced");
+            }
             Halt::Diverged(what) => {
                 self.failure.get_or_insert(format!("replica {machine} found a contradiction: {what}"));
             }
@@ -433,6 +483,12 @@ impl World {
         self.trace.down(machine);
         let delay = 20_000 + self.random.exponential(500_000);
         self.schedule(delay, Happening::Start { machine });
+    }
+
+    /// The process is asked to end.
+    pub fn resign(&mut self, machine: usize) {
+        let boot = self.machines[machine].boot;
+        self.with_core(machine, boot, |core, out| core.resign(out));
     }
 
     /// Stays down until somebody starts it.
@@ -498,6 +554,7 @@ impl World {
         self.trace.note(self.now, Some(machine), "disk replaced");
         let config = self.options.config.clone();
         self.machines[machine].replace_disk(&config);
+        self.machines[machine].has_old_disk = false;
         self.schedule(100_000, Happening::Start { machine });
     }
 
@@ -505,6 +562,11 @@ impl World {
         let frame = message.encode();
         self.oracles.chatter.on_send(to, message);
         self.trace.message(self.now, message, to);
+        if self.options.mode == Mode::Liveness
+            && let Peer::Replica(from) = message.from
+        {
+            self.said.remember(from.index(), to, message, &frame);
+        }
         if let Some((kind, frames)) = self.held.get_mut(&(message.from, to))
             && kind.is_none_or(|kind| kind == message.body.kind())
         {
@@ -582,6 +644,10 @@ impl World {
         self.held.entry((from, to)).or_insert((kind, Vec::new()));
     }
 
+    pub fn holds_back(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Delivers what was kept back.
     pub fn release(&mut self) {
         for ((_, to), (_, frames)) in std::mem::take(&mut self.held) {
@@ -589,6 +655,23 @@ impl World {
                 self.schedule(1, Happening::Deliver { to, frame });
             }
         }
+    }
+}
+
+/// A primary whose own disk is full must not give what grows a place in the log.
+fn check_room(core: &crate::node::Core, entry: &Entry) -> Result<(), String> {
+    let prepared = core.is_primary() && core.head() == (entry.op(), entry.name);
+    if !prepared || core.room() < Room::Scarce || entry.header.view != core.view() {
+        return Ok(());
+    }
+    let requests = entry.requests().map_err(|error| format!("op {} was prepared: {error}", entry.op()))?;
+    let grows = |request: &Request| match &request.operation {
+        Operation::Machine(operation) => core.state().machine().grows(operation),
+        _ => false,
+    };
+    match requests.iter().any(grows) {
+        true => Err(format!("op {} grows, and was prepared while the disk was full", entry.op())),
+        false => Ok(()),
     }
 }
 

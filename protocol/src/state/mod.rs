@@ -16,7 +16,7 @@ pub(crate) use reply::{decode_reason, encode_reason};
 pub(crate) use session::Session;
 pub use sessions::{Admission, SessionFacts, Sessions};
 
-use crate::canary::{Canary, planted};
+use crate::canary::{Canary, planted, whim};
 use crate::config::Limits;
 use crate::entry::{Entry, EntryHeader, Operation, Request};
 use crate::machine::{Context, Invalid, Machine, QueryContext};
@@ -121,7 +121,7 @@ impl<M: Machine, T: ReplicaTables> State<M, T> {
         assert!(header.timestamp > last_timestamp(&self.applied));
         let mut replies = Vec::new();
         for (request, index) in requests(entry).iter().zip(0_u32..) {
-            let timestamp = header.timestamp.plus(u64::from(index));
+            let timestamp = header.timestamp.plus(u64::from(index) + whim());
             replies.push(
                 self.apply_request(request, Place { op: header.op, index: index as usize, timestamp })?,
             );
@@ -160,7 +160,7 @@ impl<M: Machine, T: ReplicaTables> State<M, T> {
         if in_session {
             self.sessions.hear(request, place.op, place.timestamp);
         }
-        let reply = match place.timestamp > request.deadline {
+        let reply = match place.timestamp > request.deadline && !planted(Canary::LateRequestExecuted) {
             true => refused(request, place, Refusal::DeadlinePassed),
             false => self.execute(request, place)?,
         };

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::session::{Session, Standing};
 use super::{Outcome, Reply, reply};
+use crate::canary::{Canary, planted};
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::config::Limits;
 use crate::entry::{Operation, Request};
@@ -92,6 +93,7 @@ impl Sessions {
             Operation::Keepalive { .. } | Operation::Close | Operation::Machine(_) => {
                 let session = self.live.get(&request.session);
                 match session.filter(|session| session.client == request.client) {
+                    None if planted(Canary::EvictedSessionExecutes) => Admission::New,
                     None => Admission::SessionGone,
                     Some(session) => match session.standing(request, self.window) {
                         Standing::New => Admission::New,

@@ -234,7 +234,8 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         backup.starving.retain(|_, (request, since)| {
             request.deadline >= clock && now.since(*since) <= 2 * starvation_ms
         });
-        let starved = backup.starving.values().any(|(_, since)| now.since(*since) > starvation_ms);
+        let starved = backup.starving.values().any(|(_, since)| now.since(*since) > starvation_ms)
+            && !planted(Canary::DeafPrimaryStays);
         let idle = self.commit >= self.log.head_op() && self.applied() >= self.commit;
         if silent && self.candidate.is_none() {
             self.event(Event::SuspectedSilentPrimary);

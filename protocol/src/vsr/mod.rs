@@ -448,6 +448,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     /// The checkpoint that peers may rely on: complete here, now.
     fn vouched_checkpoint(&self) -> Op {
         match &self.status {
+            Status::Syncing(sync) if planted(Canary::CheckpointPromisedEarly) => sync.target_op(),
             Status::Syncing(_) => Op::ZERO,
             _ => self.durable.checkpoint.op(),
         }

@@ -339,7 +339,10 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             view: self.view(),
             op,
             parent: parent.name,
-            timestamp: earliest.max(self.cluster_clock()),
+            timestamp: match planted(Canary::TimeRunsBack) {
+                false => earliest.max(self.cluster_clock()),
+                true => self.clock,
+            },
             incarnations,
             request_count: u32::try_from(requests.len()).expect("batches are bounded"),
             body_size: u32::try_from(body.len()).expect("batches are bounded"),
@@ -363,7 +366,8 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     }
 
     pub(super) fn on_prepare_ok(&mut self, from: ReplicaId, view: View, op: Op, name: Checksum) {
-        if view != self.view() || self.log.slot(op).is_none_or(|slot| slot.name != name) {
+        let ours = view == self.view() && self.log.slot(op).is_some_and(|slot| slot.name == name);
+        if !ours && !planted(Canary::AckOfAnotherLog) {
             return;
         }
         if let Status::Primary(primary) = &mut self.status {
@@ -425,6 +429,9 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         let idle = self.commit >= self.log.head_op() && primary.queue.is_empty();
         if idle {
             primary.progress_at = self.now;
+        }
+        if planted(Canary::DeafPrimaryStays) {
+            return;
         }
         if self.now.since(primary.confirmed_at) > timeouts.abdication_ms {
             self.event(Event::AbdicatedUnheard);

@@ -54,7 +54,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             state,
             status: Status::Recovering(Recovering { escalate_at: Tick::ZERO }),
             room: Room::Ample,
-            head_certain: scan.certain,
+            head_certain: scan.certain || planted(Canary::DamagedEndTrusted),
             catch_up: CatchUp::Unknown,
             peers: Peers::default(),
             repair: Repair::default(),
@@ -74,6 +74,9 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     pub fn start(&mut self, now: Tick, clock: Timestamp, out: &mut Vec<Effect>) {
         self.now = now;
         self.clock = clock;
+        if planted(Canary::BlankDiskVotes) {
+            self.wanted.amnesiac = None;
+        }
         if let Some(nonce) = self.wanted.amnesiac {
             self.transition_to_rejoining(nonce);
         } else if self.tables_must_be_fetched() {

@@ -347,6 +347,9 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             return;
         }
         let op = entry.op();
+        if planted(Canary::RepairMovesHead) {
+            self.take_place(&entry);
+        }
         let Some(slot) = self.log.slot(op) else { return };
         if slot.name != entry.name {
             return;
@@ -354,9 +357,22 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         self.repair.outstanding.remove(&op);
         if matches!(slot.body, BodyState::Faulty | BodyState::Missing) {
             self.event(Event::EntryRepaired);
+            let name = entry.name;
             self.take_body(entry);
+            if planted(Canary::RepairedTooEarly) {
+                self.log.on_appended(op, name);
+            }
         }
         self.request_bodies();
+    }
+
+    /// The bug of P51: a repaired entry takes the place behind its parent, whatever the log has there.
+    fn take_place(&mut self, entry: &Entry) {
+        let (op, parent) = (entry.op(), entry.header.parent);
+        let follows = op > Op::ZERO && self.log.slot(op.previous()).is_some_and(|slot| slot.name == parent);
+        if follows && self.log.slot(op).is_none_or(|slot| slot.name != entry.name) {
+            self.log.replace(vec![entry.header.clone()]);
+        }
     }
 
     /// Hands the body of a known header to the WAL.

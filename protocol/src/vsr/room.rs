@@ -27,7 +27,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     pub(super) fn refused_for_room(&mut self, request: &Request) -> Option<Refusal> {
         let Operation::Machine(operation) = &request.operation else { return None };
         let room = self.room_of_all();
-        if room == Room::Ample {
+        if room == Room::Ample || planted(Canary::GrowsWithoutRoom) {
             // Mostly. What the operation is need not be looked at.
             return None;
         }

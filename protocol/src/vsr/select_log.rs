@@ -101,7 +101,8 @@ pub fn select_log(quorums: &Quorums, pipeline_max: u64, ballots: &[Ballot]) -> S
     let unsettled = |why| if everybody_voted { Selection::Unrecoverable(why) } else { Selection::Wait };
 
     let certain = || counted.iter().filter(|ballot| ballot.vote.certain);
-    if certain().count() < quorums.view_change {
+    let needed = quorums.view_change - usize::from(planted(Canary::ElectedByTooFew));
+    if certain().count() < needed {
         return unsettled(Unrecoverable::TooFewCertain);
     }
     let log_view = canonical_view(certain().map(|ballot| &ballot.vote));
@@ -149,10 +150,12 @@ fn distinct<'a>(quorums: &Quorums, ballots: &'a [Ballot]) -> Result<Vec<&'a Ball
     for ballot in ballots.iter().filter(|ballot| well_formed(quorums, ballot)) {
         distinct.entry((ballot.replica, ballot.incarnation)).or_insert(ballot);
     }
-    for ballot in ballots.iter().filter(|ballot| well_formed(quorums, ballot)) {
-        if distinct[&(ballot.replica, ballot.incarnation)].vote != ballot.vote {
-            return Err(format!("replica {} voted twice, differently, in one view", ballot.replica));
-        }
+    // Of several who contradict themselves the first by number is named, whoever came first.
+    let contradicts = |ballot: &&Ballot| {
+        well_formed(quorums, ballot) && distinct[&(ballot.replica, ballot.incarnation)].vote != ballot.vote
+    };
+    if let Some(liar) = ballots.iter().filter(contradicts).map(|ballot| ballot.replica).min() {
+        return Err(format!("replica {liar} voted twice, differently, in one view"));
     }
     Ok(distinct.into_values().collect())
 }

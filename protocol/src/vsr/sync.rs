@@ -52,6 +52,10 @@ impl Sync {
         }
     }
 
+    pub(super) fn target_op(&self) -> Op {
+        self.target.as_ref().map_or(Op::ZERO, Checkpoint::op)
+    }
+
     fn begin_again(&mut self) {
         *self = Sync::new(self.minimum);
     }
@@ -119,7 +123,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         let Some(sync) = self.sync() else { return };
         sync.donor = Some(donor);
         sync.asked_at = Some(now);
-        let op = sync.target.as_ref().map_or(Op::ZERO, Checkpoint::op);
+        let op = sync.target_op();
         let body = match sync.ranges.front() {
             Some((range, end)) => Body::GetRows {
                 op,
@@ -298,7 +302,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
 
     pub(super) fn on_snapshot_gone(&mut self, from: ReplicaId, op: Op) {
         let Some(sync) = self.sync() else { return };
-        let target = sync.target.as_ref().map_or(Op::ZERO, Checkpoint::op);
+        let target = sync.target_op();
         if sync.donor == Some(from) && target == op {
             self.begin_sync_again();
         }

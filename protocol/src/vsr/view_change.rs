@@ -232,11 +232,14 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         }
     }
 
-    fn install_chosen(&mut self, chosen: ChosenLog) {
+    fn install_chosen(&mut self, mut chosen: ChosenLog) {
         if self.lags_behind(&chosen) {
             // Somebody who still has the log shall lead; this replica would have to sync first.
             self.event(Event::AbdicatedForLaterView);
             return self.wish(self.view().next());
+        }
+        if planted(Canary::ElectKeepsOwnLog) {
+            chosen.headers = self.log.newest(self.config.limits.suffix_count());
         }
         if chosen.truncated {
             self.event(Event::NackQuorumTruncated);

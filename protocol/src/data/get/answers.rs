@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 
-use super::GetOutput;
 use super::machine::{Call, Get};
 use super::span::Asked;
+use super::{GetFailure, GetOutput};
 use crate::canary::{Canary, planted};
 use crate::data::message::{DataBody, DataRefusal};
 use crate::data::outline::{BLOCK_SIZE, Outline};
@@ -31,7 +31,12 @@ impl Get {
     /// The call came to nothing: its stream or its connection was lost.
     pub fn on_call_failed(&mut self, now: Tick, replica: ReplicaId, call: u64) {
         self.advance(now);
-        if self.take_call(replica, call).is_some() {
+        if let Some(asked) = self.take_call(replica, call) {
+            if planted(Canary::SilenceIsAbsence)
+                && let Some(chunk) = self.span(asked.item).map(|span| span.wanted.chunk)
+            {
+                return self.fail(GetFailure::Missing { chunk });
+            }
             self.pause(replica);
         }
         self.settle();

@@ -243,6 +243,9 @@ impl<D: Disk> Wal<D> {
         }
         for run in runs {
             self.write_run(&run)?;
+            if planted(Canary::StubBeforeBody) {
+                self.write_stubs(&run)?;
+            }
             touched.insert(run.segment);
             self.stubless.push(run);
         }

@@ -1,0 +1,105 @@
+//! The list of what seeds must reach.
+
+use super::{Expected, chance, mark};
+
+pub const EXPECTED: &[Expected] = &[
+    // Views begin and end.
+    mark("SuspectedSilentPrimary", 10, "when_the_primary_dies_another_takes_over"),
+    mark("SuspectedStarvingPrimary", 100, "a_deaf_primary_gives_up"),
+    mark("SuspectedStuckCommit", 1_000, "a_primary_whose_prepares_get_lost_is_replaced"),
+    mark("AbdicatedUnheard", 20, "a_deaf_primary_gives_up"),
+    mark("AbdicatedForLaterView", 20, "an_isolated_primary_stops_committing_and_the_others_move_on"),
+    mark("Resigned", 50, "a_rolling_restart_costs_nobody_an_answer"),
+    chance("ViewChangeElected", 10),
+    chance("SelectionWaited", 50),
+    chance("NackQuorumTruncated", 100),
+    chance("SuffixReplaced", 10),
+    mark("UncertainHead", 50, "the_former_primary_with_a_rotten_log_does_not_lead_the_others_astray"),
+    chance("HeadLearned", 50),
+    // Logs are repaired and forgotten.
+    mark("EntryRepaired", 10, "a_replica_with_a_rotten_log_is_repaired_by_its_peers"),
+    chance("HeadersRepaired", 20),
+    chance("RepairUnanswerable", 20),
+    chance("WalReclaimed", 5),
+    chance("WalFull", 20),
+    chance("PipelineFull", 10),
+    mark("Throttled", 20, "a_backup_that_cannot_keep_up_is_waited_for_and_does_not_have_to_sync"),
+    // Checkpoints are made and fetched.
+    chance("CheckpointDurable", 5),
+    chance("CheckpointWaited", 20),
+    mark("SyncFinished", 20, "a_replica_that_slept_through_everything_syncs"),
+    chance("SyncRangeInstalled", 20),
+    chance("SyncRangeSkipped", 2_000),
+    chance("SyncRetargeted", 1_000),
+    mark("TablesLostAtStart", 50, "a_replica_with_rotten_tables_fetches_them_again"),
+    // Disks are lost.
+    mark("RejoinFinished", 20, "a_wiped_disk_is_readmitted"),
+    mark(
+        "StaleIncarnationDropped",
+        50,
+        "votes_of_a_lost_disk_are_void_when_they_arrive_after_its_successor_has_rejoined",
+    ),
+    mark(
+        "old disk found itself replaced",
+        200,
+        "a_replaced_disk_that_is_started_again_finds_its_place_taken",
+    ),
+    chance("superblock lost", 2_000),
+    // Disks are full.
+    mark("GrowthRefused", 50, "one_full_disk_refuses_what_grows_and_lets_through_what_frees"),
+    mark("FreeingDelayed", 200, "a_disk_without_any_room_delays_what_frees"),
+    mark("CarriedOn", 100, "a_full_cluster_carries_its_log_on_to_the_checkpoints_that_free_space"),
+    // Clients come and go.
+    mark("RequestDuplicateAnswered", 10, "a_client_that_registers_again_and_again_has_one_session"),
+    mark("RequestDuplicateInPipeline", 10, "a_network_that_repeats_everything_does_nothing_twice"),
+    mark("SessionsExpired", 20, "a_silent_clients_session_expires"),
+    mark(
+        "client told that its session is gone",
+        10,
+        "clients_beyond_the_number_of_sessions_evict_each_other",
+    ),
+    mark("damaged frame refused", 10, "damaged_frames_are_refused_and_sent_again"),
+    chance("ReadIndexConfirmed", 5),
+    chance("ReadWaitedForApply", 20),
+    // Chunks.
+    mark("chunk repaired", 50, "what_an_owner_missed_while_it_was_down_it_fetches_when_it_is_back"),
+    mark("chunk found damaged", 100, "rot_that_nobody_reads_is_found_by_the_scrub_and_repaired"),
+    mark("chunks collected", 20, "what_dead_clients_left_behind_is_collected"),
+    mark(
+        "disk rebuilt by upkeep",
+        100,
+        "a_replaced_disk_is_rebuilt_while_clients_go_on_and_nothing_is_owed_in_the_end",
+    ),
+    mark("holder lied", 500, "readers_pass_over_a_holder_that_lies"),
+    chance("debt settled by upkeep", 20),
+    chance("object read and compared", 20),
+    chance("wrong layout", 100),
+    // Crashes at bad moments.
+    chance("crash in group", 10),
+    chance("crash in superblock", 20),
+    chance("crash in flush", 50),
+    chance("crash in chunks", 100),
+    chance("crash while starting", 20),
+    chance("crash upon ViewChangeElected", 50),
+    chance("crash upon RejoinFinished", 1_000),
+    chance("crash upon NackQuorumTruncated", 2_000),
+    // Neighbours of the healed core.
+    chance("outside the core: dead", 50),
+    chance("outside the core: as it was", 200),
+    chance("outside the core: deaf", 200),
+    chance("outside the core: mute", 200),
+    chance("outside the core: slow", 200),
+    chance("outside the core: repeats itself", 200),
+    // Two parts of the protocol at the same time.
+    chance("view change during a checkpoint", 200),
+    chance("view change while somebody syncs", 500),
+    chance("view change while somebody rejoins", 50),
+    chance("repair during a checkpoint", 20),
+    chance("sync while somebody rejoins", 200),
+    chance("two rejoins in one run", 50),
+    chance("held messages released upon a new view", 100),
+    chance("rejoin and truncation in one run", 500),
+    chance("sync and rejoin in one run", 50),
+    chance("power cut with a rotten head", 200),
+    chance("full disk and a view change", 100),
+];
