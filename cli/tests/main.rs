@@ -3,6 +3,7 @@
 
 mod dev;
 mod harness;
+mod map;
 mod program;
 mod replica;
 mod users;

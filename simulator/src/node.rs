@@ -205,6 +205,9 @@ impl Machine {
             Opened::Formatted(superblock, store) => (*superblock, store),
             Opened::NeverFormatted => return Err(StartFailure::NoSuperblock("the disk is blank".into())),
             Opened::Unreadable(reason) => return Err(StartFailure::NoSuperblock(reason)),
+            Opened::OtherFormat(version) => {
+                return Err(StartFailure::NoSuperblock(format!("nobody wrote format {version}")));
+            }
         };
         self.incarnation = superblock.incarnation;
         let config = Config { replica: self.id, ..config.clone() };

@@ -38,6 +38,7 @@ async fn measure(chunks: usize) {
         listen,
         replicas,
         limits: Limits::default(),
+        is_quiet: false,
     };
     let listen = vec!["127.0.0.1:0".parse().expect("an address")];
     let (server, inbox) =

@@ -36,6 +36,8 @@ pub struct Settings {
     /// Host and port of each replica. A replica's own place is ignored.
     pub replicas: BTreeMap<ReplicaId, String>,
     pub limits: Limits,
+    /// What becomes of its connections is no news: somebody else in this process tells of the same peers.
+    pub is_quiet: bool,
 }
 
 /// What comes in. Messages of replicas and of clients apart, so that a crowd of clients cannot delay a
@@ -59,6 +61,7 @@ pub struct Transport {
 pub(crate) struct Shared {
     pub(crate) cluster: ClusterId,
     pub(crate) limits: Limits,
+    pub(crate) is_quiet: bool,
     pub(crate) dialler: Dialler,
     pub(crate) doors: Doors,
     pub(crate) book: Book,
@@ -135,7 +138,7 @@ impl Transport {
 
     /// With another clock for the certificates.
     pub(crate) fn start_at(settings: Settings, clock: Clock) -> Result<(Transport, Inbox), StartError> {
-        let Settings { key, own, listen, replicas, limits } = settings;
+        let Settings { key, own, listen, replicas, limits, is_quiet } = settings;
         let limits = limits.usable();
         let quic = Quic::new(&key, own, clock)?;
         let bind = |address| quic.listen(address).map_err(|error| StartError::Bind(address, error));
@@ -156,6 +159,7 @@ impl Transport {
         let shared = Arc::new(Shared {
             cluster: key.cluster(),
             limits,
+            is_quiet,
             dialler,
             doors: Doors::new(limits.client_connections_max),
             book,

@@ -48,6 +48,7 @@ async fn flood(first_datagrams: &[Vec<u8>], kept: &mut Vec<Transport>) -> (u64, 
         listen: vec!["127.0.0.1:0".parse().unwrap()],
         replicas: BTreeMap::new(),
         limits: Limits::default(),
+        is_quiet: false,
     };
     let (server, mut inbox) = Transport::start(settings.clone()).unwrap();
     let address = server.local_addresses().unwrap()[0];

@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 use tokio::time;
 
 pub(crate) use self::gateway::{GatewaySite, NodeSite};
-use crate::commands::Failure;
+use crate::commands::{Failure, cannot_listen};
 use crate::process::Shared;
 use crate::status::Health;
 
@@ -75,7 +75,7 @@ impl Site for Shared {
 
 pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     let listener = TcpListener::bind(address).await;
-    listener.map_err(|error| Failure::new(format!("cannot listen on {address} for admin: {error}")))
+    listener.map_err(|error| cannot_listen(address, "health and metrics", &error, "--admin"))
 }
 
 pub(crate) async fn serve(listener: TcpListener, site: Arc<impl Site>) {

@@ -70,8 +70,10 @@ fn s3_arguments() -> Vec<Arg> {
     let loads = s3::Load::NAMES.map(|(name, _)| name);
     let all =
         vec![
-            text("endpoint", "URL").help("Through S3: http://HOST:PORT"),
+            text("endpoint", "URL").help("Through S3: http://HOST:PORT or https://HOST:PORT"),
             text("access-key", "ID").help("Or VIEWSTONE_ACCESS_KEY"),
+            text("ca-file", "FILE")
+                .help("Whom to trust at the end of https, as PEM [default: SSL_CERT_FILE, or the system's]"),
             text("secret-key", "SECRET")
                 .help("Or VIEWSTONE_SECRET_KEY, which other users of this machine cannot see"),
             text("region", "NAME").default_value("us-east-1").help("The region to sign for"),
@@ -141,9 +143,10 @@ fn s3_plan(url: &str, matches: &ArgMatches) -> Result<s3::Plan, Failure> {
         None => s3::Extent::Time(Duration::from_secs(seconds)),
     };
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map_err(Failure::new)?;
+    let roots = text("ca-file").map(PathBuf::from);
     let own_bucket = || format!("viewstone-bench-{}-{}", std::process::id(), started.as_secs());
     Ok(s3::Plan {
-        endpoint: s3::Endpoint::parse(url, signer, !matches.get_flag("unsigned-payload"))?,
+        endpoint: s3::Endpoint::parse(url, roots.as_deref(), signer, !matches.get_flag("unsigned-payload"))?,
         load: load.expect("clap takes no other name").1,
         extent,
         size: number("size"),

@@ -34,7 +34,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::new)?;
     let ended = runtime.block_on(async {
         let stop = stop_upon_signal().map_err(Failure::new)?;
-        let listeners = s3::listen(&s3.listen)?;
+        let listeners = s3::listen(&s3.listen, "--s3-listen")?;
         let client = client::from_outside(&cluster)?;
         let gateway = s3::gateway(client.cluster.clone(), &cluster.key, &s3);
         if let Some(address) = admin {
@@ -46,5 +46,5 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         ended
     });
     runtime.shutdown_background();
-    ended.map(|()| ExitCode::SUCCESS)
+    Ok(super::ended(ended))
 }

@@ -7,6 +7,7 @@ mod gateway;
 mod keygen;
 mod node;
 mod open_files;
+mod probe;
 mod replace_disk;
 mod replica;
 mod signals;
@@ -15,6 +16,7 @@ mod user;
 
 use std::fmt;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind as ClapKind;
@@ -66,6 +68,7 @@ fn program() -> Command {
         .subcommand(node::command())
         .subcommand(replace_disk::command())
         .subcommand(status::command())
+        .subcommand(probe::command())
         .subcommand(user::command())
         .subcommand(bench::command())
 }
@@ -99,6 +102,7 @@ fn dispatch(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         Some(("node", matches)) => node::run(matches),
         Some(("replace-disk", matches)) => replace_disk::run(matches),
         Some(("status", matches)) => status::run(matches),
+        Some(("probe", matches)) => probe::run(matches),
         Some(("user", matches)) => user::run(matches),
         Some(("bench", matches)) => bench::run(matches),
         _ => {
@@ -107,6 +111,34 @@ fn dispatch(matches: &ArgMatches) -> Result<ExitCode, Failure> {
             dev::run(matches.subcommand_matches("dev").expect("it was given"))
         }
     }
+}
+
+/// The end of a command that logs: why it ended stands there, in the form that was asked for, and once.
+fn ended(ended: Result<(), Failure>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tracing::error!(reason = %failure, "ended");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Why an address could not be taken, and what chooses another.
+pub(crate) fn cannot_listen(
+    address: SocketAddr,
+    purpose: &str,
+    error: &std::io::Error,
+    choice: &str,
+) -> Failure {
+    Failure::new(match error.kind() {
+        ErrorKind::AddrInUse => {
+            format!(
+                "{address}, for {purpose}, is taken by another program: stop it, or choose another with {choice}"
+            )
+        }
+        _ => format!("cannot listen on {address} for {purpose}: {error} (it is chosen by {choice})"),
+    })
 }
 
 /// Prints for whoever reads: a reader that left early is no failure.

@@ -38,7 +38,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::new)?;
     let ended = runtime.block_on(async {
         let stop = stop_upon_signal().map_err(Failure::new)?;
-        let listeners = s3::listen(&s3.listen)?;
+        let listeners = s3::listen(&s3.listen, "--s3-listen")?;
         let (tell, told) = oneshot::channel();
         let (end, ends) = watch::channel(false);
         let replica = tokio::spawn(process::run(seat, listening, ends, move |shared| {
@@ -57,10 +57,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         }
     });
     runtime.shutdown_background();
-    if let Err(failure) = &ended {
-        tracing::error!(reason = %failure, "ended");
-    }
-    ended.map(|()| ExitCode::SUCCESS)
+    Ok(super::ended(ended))
 }
 
 async fn serve(

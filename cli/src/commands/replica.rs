@@ -32,11 +32,5 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     });
     // What still blocks has nothing to add: whatever was promised is on the disk.
     runtime.shutdown_background();
-    match ended {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(failure) => {
-            tracing::error!(reason = %failure, "ended");
-            Err(failure)
-        }
-    }
+    Ok(super::ended(ended))
 }

@@ -12,7 +12,7 @@ use protocol::message::Message;
 use protocol::types::{ClientId, Peer};
 use replica::data::DataPlane;
 use replica::driver::{self, Driver, DriverHandle, Ended, OpenOptions, OpenReplica, Outbox, StartError};
-use replica::storage::disk::RealDisk;
+use replica::storage::disk::Disk;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time;
@@ -31,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Keeps a core running until `stop` becomes true or it cannot go on.
 pub(super) async fn keep_running(
     shared: &Arc<Shared>,
-    disk: &RealDisk,
+    disk: &impl Disk,
     config: &Config,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
@@ -92,7 +92,7 @@ impl Reopening {
 /// the next.
 async fn run_once(
     shared: &Arc<Shared>,
-    disk: &RealDisk,
+    disk: &impl Disk,
     config: &Config,
     kept: &mut Option<(Upkeep, Client)>,
     stop: &mut watch::Receiver<bool>,
@@ -146,7 +146,7 @@ async fn run_once(
 
 /// Whoever does not wait for it leaves a thread behind that ends with the process, or closes again what
 /// it has opened.
-async fn open(shared: &Shared, disk: &RealDisk, config: &Config) -> Result<OpenReplica<RealDisk>, Failure> {
+async fn open<D: Disk>(shared: &Shared, disk: &D, config: &Config) -> Result<OpenReplica<D>, Failure> {
     let (disk, config) = (disk.clone(), config.clone());
     let receipts = shared.seat.cluster.key.receipt_key();
     let opened = spawn_blocking(move || {

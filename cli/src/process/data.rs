@@ -13,7 +13,7 @@ use protocol::types::{ClientId, Peer};
 use replica::data::{DataOptions, DataOutlets, DataPlane};
 use replica::driver::{DriverHandle, clock};
 use replica::storage::chunks::ChunkOptions;
-use replica::storage::disk::RealDisk;
+use replica::storage::disk::Disk;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -34,8 +34,10 @@ pub(super) struct Upkeep {
 impl Upkeep {
     pub(super) fn start(shared: &Arc<Shared>, config: &Config) -> Result<(Upkeep, Client), Failure> {
         let name = ClientId::new(u128::from_le_bytes(random()));
-        let (transport, inbox) = Transport::start(shared.seat.cluster.transport(Peer::Client(name), vec![]))
-            .map_err(Failure::new)?;
+        let settings = shared.seat.cluster.transport(Peer::Client(name), vec![]);
+        // The replica itself tells of the same peers.
+        let settings = transport::Settings { is_quiet: true, ..settings };
+        let (transport, inbox) = Transport::start(settings).map_err(Failure::new)?;
         let receiving = tokio::spawn(receive(Arc::clone(shared), inbox.replicas));
         let replicas = u8::try_from(config.quorums.replica_count).expect("there are at most seven replicas");
         let client = Client::new(
@@ -55,7 +57,7 @@ impl Upkeep {
         &self,
         client: Client,
         shared: &Arc<Shared>,
-        disk: &RealDisk,
+        disk: &impl Disk,
         config: &Config,
         driver: DriverHandle,
     ) -> JoinHandle<Result<DataPlane, Failure>> {

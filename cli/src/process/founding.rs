@@ -19,7 +19,7 @@ use protocol::config::Config;
 use protocol::data::message::{DataBody, Past};
 use protocol::types::ReplicaId;
 use replica::driver;
-use replica::storage::disk::RealDisk;
+use replica::storage::disk::Disk;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time;
 
@@ -91,7 +91,7 @@ fn decide(own: Past, new_cluster: bool, others: &[(ReplicaId, Option<Answer>)]) 
 /// Returns when the core may run.
 pub(super) async fn settle(
     shared: &Shared,
-    disk: &RealDisk,
+    disk: &impl Disk,
     config: &Config,
     new_cluster: bool,
 ) -> Result<(), Failure> {

@@ -22,13 +22,13 @@ use protocol::config::{Config, Limits, Timeouts};
 use protocol::data::message::Past;
 use protocol::types::{Epoch, Peer};
 use replica::driver;
-use replica::storage::disk::RealDisk;
+use replica::storage::disk::{Disk, RealDisk};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use transport::Transport;
 
 use crate::admin;
-use crate::commands::Failure;
+use crate::commands::{Failure, cannot_listen};
 use crate::settings::{Listening, Seat};
 pub(crate) use near::NearLink;
 pub(crate) use shared::Shared;
@@ -53,20 +53,36 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// Runs a replica in its directory. See `run_on`.
+pub(crate) async fn run(
+    seat: Seat,
+    listening: Listening,
+    stop: watch::Receiver<bool>,
+    begun: impl FnOnce(&Arc<Shared>),
+) -> Result<(), Failure> {
+    let dir = seat.dir.clone();
+    let opened = spawn_blocking(move || {
+        RealDisk::open(&dir).map_err(|error| Failure::new(format!("{}: {error}", dir.display())))
+    });
+    let disk = opened.await.map_err(Failure::new)??;
+    run_on(disk, seat, listening, stop, begun).await
+}
+
 /// Runs a replica until `stop` becomes true, or until it cannot go on. `begun` is told where clients in
 /// this process find it.
-pub(crate) async fn run(
+pub(crate) async fn run_on<D: Disk>(
+    disk: D,
     seat: Seat,
     listening: Listening,
     mut stop: watch::Receiver<bool>,
     begun: impl FnOnce(&Arc<Shared>),
 ) -> Result<(), Failure> {
     let config = config_of(&seat);
-    let (disk, past) = open_disk(&seat, &config).await?;
+    let past = past_of(&disk, &seat, &config).await?;
     let (transport, inbox) =
         Transport::start(seat.cluster.transport(Peer::Replica(seat.replica), listening.listen.clone()))
-            .map_err(Failure::new)?;
-    let shared = Arc::new(Shared::new(seat, &listening, transport.clone(), past));
+            .map_err(cannot_start)?;
+    let shared = Arc::new(Shared::new(seat, &listening, transport.clone(), past, disk.clone()));
     begun(&shared);
 
     let mut tasks = JoinSet::new();
@@ -107,12 +123,19 @@ pub(crate) async fn asked(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|asked| *asked).await;
 }
 
-async fn open_disk(seat: &Seat, config: &Config) -> Result<(RealDisk, Past), Failure> {
-    let (dir, config) = (seat.dir.clone(), config.clone());
-    let opened = spawn_blocking(move || {
-        let disk = RealDisk::open(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-        let past = driver::past(&disk, &config).map_err(|error| format!("{}: {error}", dir.display()))?;
-        Ok::<_, String>((disk, past))
+fn cannot_start(error: transport::StartError) -> Failure {
+    match error {
+        transport::StartError::Bind(address, error) => {
+            cannot_listen(address, "the other replicas (UDP)", &error, "--listen and its entry in --peers")
+        }
+        error => Failure::new(error),
+    }
+}
+
+async fn past_of<D: Disk>(disk: &D, seat: &Seat, config: &Config) -> Result<Past, Failure> {
+    let (disk, dir, config) = (disk.clone(), seat.dir.clone(), config.clone());
+    let looked = spawn_blocking(move || {
+        driver::past(&disk, &config).map_err(|error| Failure::new(format!("{}: {error}", dir.display())))
     });
-    opened.await.map_err(Failure::new)?.map_err(Failure::new)
+    looked.await.map_err(Failure::new)?
 }

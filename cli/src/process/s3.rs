@@ -12,17 +12,17 @@ use tokio::sync::watch;
 use transport::ClusterKey;
 
 use super::random;
-use crate::commands::Failure;
+use crate::commands::{Failure, cannot_listen};
 use crate::settings::S3;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
 /// Takes the addresses, before anything else is begun that would have to be stopped again.
-pub(crate) fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Failure> {
+/// `choice` is the flag that chooses them.
+pub(crate) fn listen(addresses: &[SocketAddr], choice: &str) -> Result<Vec<TcpListener>, Failure> {
     let listen = |address: &SocketAddr| {
-        listen_on(*address)
-            .map_err(|error| Failure::new(format!("cannot listen on {address} for S3: {error}")))
+        listen_on(*address).map_err(|error| cannot_listen(*address, "S3", &error, choice))
     };
     addresses.iter().map(listen).collect()
 }

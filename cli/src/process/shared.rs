@@ -9,6 +9,7 @@ use protocol::message::Message;
 use protocol::types::{ClientId, ReplicaId};
 use replica::data::DataHandle;
 use replica::driver::{DriverHandle, clock};
+use replica::storage::disk::Disk;
 use transport::Transport;
 
 use crate::settings::{Listening, Reserve, Seat};
@@ -18,12 +19,16 @@ use crate::status::{CoreStatus, DataStatus, DiskStatus, Health, ReplicaStatus};
 /// not wait.
 pub(crate) type Neighbour = Arc<dyn Fn(Message) + Send + Sync>;
 
+/// The size of the disk, and what of it is free. None if it does not say.
+type Space = Box<dyn Fn() -> Option<(u64, u64)> + Send + Sync>;
+
 pub(crate) struct Shared {
     pub(crate) seat: Seat,
     pub(crate) transport: Transport,
     pub(super) reserve: Reserve,
     /// Whether the others go on when this replica stops.
     pub(super) hands_over: bool,
+    space: Space,
     began: Instant,
     stage: Mutex<Stage>,
     neighbours: RwLock<BTreeMap<ClientId, Neighbour>>,
@@ -40,11 +45,18 @@ struct Stage {
 }
 
 impl Shared {
-    pub(super) fn new(seat: Seat, listening: &Listening, transport: Transport, past: Past) -> Shared {
+    pub(super) fn new(
+        seat: Seat,
+        listening: &Listening,
+        transport: Transport,
+        past: Past,
+        disk: impl Disk,
+    ) -> Shared {
         let Listening { reserve, hands_over, .. } = *listening;
         let stage = Mutex::new(Stage { past, waiting_for: vec![], core: None, data: None });
         let neighbours = RwLock::default();
-        Shared { seat, transport, reserve, hands_over, began: Instant::now(), stage, neighbours }
+        let space: Space = Box::new(move || Some((disk.size().ok()?, disk.available().ok()?)));
+        Shared { seat, transport, reserve, hands_over, space, began: Instant::now(), stage, neighbours }
     }
 
     /// A thread that panics ends the process: nobody who matters sees a poisoned lock.
@@ -135,13 +147,11 @@ impl Shared {
     }
 
     fn disk_status(&self) -> Option<DiskStatus> {
-        let space = rustix::fs::statvfs(&self.seat.dir).ok()?;
-        let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);
-        let size_bytes = bytes(space.f_blocks);
+        let (size_bytes, available_bytes) = (self.space)()?;
         let needed_bytes = self.core().map_or(0, |core| core.vitals().space_needed.get());
         Some(DiskStatus {
             size_bytes,
-            available_bytes: bytes(space.f_bavail),
+            available_bytes,
             reserve_bytes: self.reserve.bytes_of(size_bytes).max(needed_bytes),
         })
     }

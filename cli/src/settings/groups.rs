@@ -82,6 +82,7 @@ impl Cluster {
             listen,
             replicas: self.replicas().map(|(id, place)| (id, place.to_owned())).collect(),
             limits: transport::limits::Limits::default(),
+            is_quiet: false,
         }
     }
 
@@ -132,7 +133,11 @@ impl Listening {
 
 impl Reserve {
     pub(crate) fn from(sources: &Sources) -> Result<Reserve, SettingError> {
-        Ok(sources.optional(&RESERVE, values::reserve)?.unwrap_or(Reserve::STANDARD))
+        Ok(Reserve::given(sources)?.unwrap_or(Reserve::STANDARD))
+    }
+
+    pub(crate) fn given(sources: &Sources) -> Result<Option<Reserve>, SettingError> {
+        sources.optional(&RESERVE, values::reserve)
     }
 }
 
@@ -232,7 +237,13 @@ fn secret<T>(
     from_text: impl FnOnce(&str) -> Result<T, String>,
 ) -> Result<T, SettingError> {
     let Some(text) = sources.variable(variable) else {
-        return sources.required(file, from_file);
+        let given = sources.optional(file, from_file)?;
+        return given.ok_or_else(|| {
+            SettingError::Together(format!(
+                "{}, or the secret itself in {variable}",
+                SettingError::Missing(file)
+            ))
+        });
     };
     match sources.find(file) {
         Some((_, super::sources::Origin::Flag(_))) => sources.required(file, from_file),

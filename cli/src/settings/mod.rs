@@ -15,4 +15,4 @@ mod values;
 pub(crate) use groups::{Cluster, Listening, Logging, S3, Seat};
 pub(crate) use sources::{SettingError, Sources};
 pub(crate) use table::Setting;
-pub(crate) use values::{LogFormat, Reserve};
+pub(crate) use values::{LogFormat, Reserve, size};

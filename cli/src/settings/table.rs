@@ -26,7 +26,7 @@ settings! {
     CLUSTER_KEY_FILE: "cluster-key-file" "FILE" "The cluster's key, as `viewstone keygen` wrote it; or put the key itself into VIEWSTONE_CLUSTER_KEY";
     LISTEN: "listen" "ADDRESS:PORT,..." "Where the other replicas and clients reach this one [default: all addresses, the port of its own entry in peers]";
     ADMIN: "admin" "ADDRESS:PORT" "Where health, metrics and status are served over HTTP; empty turns it off [default: 127.0.0.1:9100; a gateway's 127.0.0.1:9101]";
-    RESERVE: "reserve" "SIZE" "Free space that objects never take, as 1GiB or 5% [default: 5%]";
+    RESERVE: "reserve" "SIZE" "Free space that objects never take, as 1GiB or 5% [default: 5%; dev's 512MiB]";
     S3_LISTEN: "s3-listen" "ADDRESS:PORT,..." "Where S3 clients are served [default: port 9000 of all addresses]";
     ACCESS_KEY: "access-key" "ID" "The root user's access key: 3 to 128 characters";
     SECRET_KEY_FILE: "secret-key-file" "FILE" "The secret of the root user's access key, at least 8 characters; or put the secret itself into VIEWSTONE_SECRET_KEY";

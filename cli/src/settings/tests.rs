@@ -178,12 +178,17 @@ fn texts_mean_what_they_say() {
         ("0", Reserve::Bytes(0)),
         ("500MB", Reserve::Bytes(500_000_000)),
         ("2 GiB", Reserve::Bytes(2 << 30)),
+        ("64M", Reserve::Bytes(64 << 20)),
+        ("64Mi", Reserve::Bytes(64 << 20)),
+        ("3K", Reserve::Bytes(3 << 10)),
+        ("3kB", Reserve::Bytes(3_000)),
+        ("1T", Reserve::Bytes(1 << 40)),
         ("5%", Reserve::Percent(5)),
     ];
     for (text, size) in sizes {
         assert_eq!(values::reserve(text), Ok(size), "{text}");
     }
-    for wrong in ["", "GiB", "1 potato", "100%", "-1", "99999999999999TiB", "1.5GiB"] {
+    for wrong in ["", "GiB", "1 potato", "100%", "-1", "99999999999999TiB", "1.5GiB", "1m", "1Mib", "1P"] {
         assert!(values::reserve(wrong).is_err(), "{wrong}");
     }
     assert_eq!(
@@ -249,6 +254,24 @@ fn a_replica_listens_everywhere_at_its_own_port_unless_told_otherwise() {
         sources(&[("dir", "d"), ("replica", "3"), ("peers", "a:1,b:1,c:1"), ("cluster-key-file", &key)], &[]);
     let error = Seat::from(&beyond.unwrap()).unwrap_err().to_string();
     assert_eq!(error, "replica is 3, but peers names 3 replicas: their numbers begin with 0");
+}
+
+/// What operators copy: every name in it is one, and every command begins with it.
+#[test]
+fn the_example_of_a_file_is_one() {
+    let place = Place::new("example");
+    let (key, _) = place.key("cluster.key");
+    std::fs::write(place.0.join("secret.key"), "a secret of one's own\n").unwrap();
+    let example = include_str!("../../../dist/viewstone.toml");
+    let file = place.file(&example.replace("/etc/viewstone", place.0.to_str().unwrap()));
+    let sources = sources(&[("config", &file)], &[]).unwrap();
+    let seat = Seat::from(&sources).unwrap();
+    assert_eq!((seat.replica.get(), seat.cluster.peers.len(), &seat.cluster.key), (0, 3, &key));
+    assert!(!Listening::from(&sources, &seat).unwrap().new_cluster, "that is said by a person");
+    let s3 = S3::from(&sources).unwrap();
+    assert!(s3.tls.is_some());
+    assert_eq!(s3.secret_key, "a secret of one's own");
+    assert_eq!(Logging::from(&sources).unwrap().format, LogFormat::Json);
 }
 
 #[test]

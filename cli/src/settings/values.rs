@@ -88,28 +88,34 @@ pub(super) fn admin(text: &str) -> Result<Option<SocketAddr>, String> {
 }
 
 pub(super) fn reserve(text: &str) -> Result<Reserve, String> {
-    let expected = || format!("{text:?} is not a size such as 500MB, 1GiB or 5%");
+    let Some(percent) = text.strip_suffix('%') else {
+        return size(text)
+            .map(Reserve::Bytes)
+            .map_err(|_| format!("{text:?} is not a size such as 500MB, 64M, 1GiB or 5%"));
+    };
+    let percent = percent.trim().parse::<u8>().ok().filter(|percent| *percent < 100);
+    percent.map(Reserve::Percent).ok_or_else(|| format!("{text:?} leaves no room for objects"))
+}
+
+/// A letter alone means the binary unit, as it does to `dd`, `truncate` and `qemu-img`; with a `B` after it,
+/// the decimal one.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let expected = || format!("{text:?} is not a size such as 500MB, 64M or 1GiB");
     let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..end].parse().map_err(|_| expected())?;
     let unit = match text[end..].trim() {
-        "%" => {
-            let percent = u8::try_from(number).ok().filter(|percent| *percent < 100);
-            return percent
-                .map(Reserve::Percent)
-                .ok_or_else(|| format!("{text:?} leaves no room for objects"));
-        }
         "" | "B" => 1,
         "kB" | "KB" => 1_000,
         "MB" => 1_000_000,
         "GB" => 1_000_000_000,
         "TB" => 1_000_000_000_000,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "TiB" => 1 << 40,
+        "k" | "K" | "Ki" | "KiB" => 1 << 10,
+        "M" | "Mi" | "MiB" => 1 << 20,
+        "G" | "Gi" | "GiB" => 1 << 30,
+        "T" | "Ti" | "TiB" => 1 << 40,
         _ => return Err(expected()),
     };
-    number.checked_mul(unit).map(Reserve::Bytes).ok_or_else(|| format!("{text:?} is more than there can be"))
+    number.checked_mul(unit).ok_or_else(|| format!("{text:?} is more than there can be"))
 }
 
 pub(super) fn access_key(text: &str) -> Result<String, String> {

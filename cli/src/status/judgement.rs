@@ -66,9 +66,10 @@ impl Judgement {
         let serves = primary.filter(|(_, core)| followers(core.view) >= quorum);
         match serves {
             Some((answer, _)) => parts.push(format!("primary {}", answer.replica)),
-            None => {
-                parts.push(format!("no primary with {quorum} replicas behind it: nothing can be written"));
+            None if cores().count() >= quorum => {
+                parts.push("no primary: the replicas are about to choose one, and clients wait".to_owned());
             }
+            None => parts.push(format!("no primary: nothing can be written until {quorum} replicas run")),
         }
         let concerns = concerns(reports, now_micros);
         let sound = healthy == reports.len() && concerns.iter().all(|concern| !concern.is_alarming);
@@ -98,20 +99,26 @@ fn concerns(reports: &[Reported<'_>], now_micros: u64) -> Vec<Concern> {
     let mut concerns = Vec::new();
     let answers = || reports.iter().filter_map(|report| report.answer.as_ref().ok());
     let alarm = |words: String| Concern { words, is_alarming: true };
+    for (number, _) in (0..).zip(reports).filter(|(_, report)| report.answer.is_err()) {
+        let number: usize = number;
+        concerns.push(alarm(format!("replica {number} does not answer")));
+    }
     for answer in answers().filter(|answer| !answer.waiting_for.is_empty()) {
         let names: Vec<String> = answer.waiting_for.iter().map(u8::to_string).collect();
-        concerns.push(alarm(format!("{} waits for {}", answer.replica, names.join(" and "))));
+        concerns.push(alarm(format!("replica {} waits for {}", answer.replica, names.join(" and "))));
     }
     for answer in answers().filter(|answer| usize::from(answer.replicas) != reports.len()) {
         concerns.push(alarm(format!(
-            "{} believes in a cluster of {}, not {}",
+            "replica {} believes in a cluster of {}, not {}",
             answer.replica,
             answer.replicas,
             reports.len()
         )));
     }
     let data: Vec<&DataStatus> = answers().filter_map(|answer| answer.data.as_ref()).collect();
-    if !data.is_empty() && data.iter().all(|data| data.is_whole()) {
+    // Whoever does not answer, or has only begun, may lack something and cannot say so.
+    let all_know = answers().filter(|answer| answer.ready).count() == reports.len();
+    if all_know && data.iter().all(|data| data.is_whole()) {
         concerns.push(Concern { words: "no debt".to_owned(), is_alarming: false });
     }
     let mut owed = |count: fn(&DataStatus) -> u64, words: fn(u64) -> String| {
@@ -120,23 +127,26 @@ fn concerns(reports: &[Reported<'_>], now_micros: u64) -> Vec<Concern> {
             concerns.push(alarm(words(sum)));
         }
     };
-    owed(|data| data.debts, |debts| format!("{debts} bodies below target"));
-    owed(|data| data.bytes_to_rebuild, |bytes| format!("{} to be fetched for new disks", size(bytes)));
+    owed(|data| data.debts, |debts| format!("{debts} bodies lack copies"));
+    owed(|data| data.bytes_to_rebuild, |bytes| format!("{} still to be copied", size(bytes)));
     owed(|data| data.chunks_damaged, |chunks| format!("{chunks} damaged chunks to be replaced"));
     owed(|data| data.chunks_lost, |chunks| format!("{chunks} CHUNKS LOST: no replica has a sound copy"));
     for answer in answers() {
         if answer.core.as_ref().is_some_and(|core| core.refuses_growth) {
             let replica = answer.replica;
             concerns.push(alarm(format!(
-                "the disk of {replica} has no room left: nothing is stored until something is deleted"
+                "the disk of replica {replica} has no room left: nothing is stored until something is deleted"
             )));
         } else if answer.disk.is_some_and(|disk| disk.available_bytes <= disk.reserve_bytes) {
-            concerns.push(alarm(format!("the disk of {} is full", answer.replica)));
+            concerns.push(alarm(format!("the disk of replica {} is full", answer.replica)));
         }
         let difference = answer.clock_micros.abs_diff(now_micros);
         if difference > CLOCK_DIFFERENCE_MAX_MICROS {
             let seconds = difference / 1_000_000;
-            concerns.push(alarm(format!("the clock of {} differs from here by {seconds} s", answer.replica)));
+            concerns.push(alarm(format!(
+                "the clock of replica {} differs from here by {seconds} s",
+                answer.replica
+            )));
         }
     }
     concerns

@@ -11,4 +11,4 @@ mod tests;
 pub(crate) use document::PeerStatus;
 pub(crate) use document::{CoreStatus, DataStatus, DiskStatus, Health, ReplicaStatus};
 pub(crate) use judgement::{Judgement, Reported};
-pub(crate) use table::draw;
+pub(crate) use table::{draw, size};

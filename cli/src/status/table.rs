@@ -32,7 +32,7 @@ pub(crate) fn draw(reports: &[Reported<'_>], judgement: &Judgement) -> String {
     let mut out = table::draw(&rows);
     for (number, report) in reports.iter().enumerate() {
         if let Err(why) = &report.answer {
-            out.push_str(&format!("\n{number} ({}): {why}", report.place));
+            out.push_str(&format!("\nreplica {number} at {}: {why}", report.place));
         }
     }
     out.push_str(&format!("\n{}\n", judgement.summary));
@@ -71,7 +71,7 @@ fn row(answer: &ReplicaStatus, place: &str, commit: u64) -> [String; HEADINGS.le
 }
 
 /// Three digits are enough to see what matters.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut unit = 0;
     let mut tenths = u128::from(bytes) * 10;

@@ -77,7 +77,7 @@ fn a_whole_cluster_is_healthy_in_one_line() {
 fn a_replica_that_does_not_answer_degrades_and_two_that_do_not_end_it() {
     let one = judge(|answers| answers[0] = Err("no answer".into()));
     assert_eq!(one.condition, Condition::Degraded);
-    assert_eq!(one.summary, "2 of 3 replicas healthy, primary 1, no debt");
+    assert_eq!(one.summary, "2 of 3 replicas healthy, primary 1, replica 0 does not answer");
 
     let two = judge(|answers| {
         answers[0] = Err("no answer".into());
@@ -95,6 +95,7 @@ fn a_primary_of_an_older_view_is_not_followed() {
         }
     });
     assert_eq!(judgement.condition, Condition::NoQuorum);
+    assert!(judgement.summary.contains("about to choose one"), "{}", judgement.summary);
 }
 
 #[test]
@@ -108,8 +109,7 @@ fn what_should_be_looked_at_is_named() {
         data_of(answers, 2).debts = 4;
         data_of(answers, 0).bytes_to_rebuild = 3 << 29;
     });
-    let expected =
-        "3 of 3 replicas healthy, primary 1, 7 bodies below target, 1.5 GiB to be fetched for new disks";
+    let expected = "3 of 3 replicas healthy, primary 1, 7 bodies lack copies, 1.5 GiB still to be copied";
     assert_eq!((indebted.summary.as_str(), indebted.condition), (expected, Condition::Degraded));
 
     let lost = judge(|answers| {
@@ -124,22 +124,27 @@ fn what_should_be_looked_at_is_named() {
     let full = judge(|answers| {
         answers[0].as_mut().unwrap().disk.as_mut().unwrap().available_bytes = 1 << 30;
     });
-    assert!(full.summary.ends_with("the disk of 0 is full"), "{}", full.summary);
+    assert!(full.summary.ends_with("the disk of replica 0 is full"), "{}", full.summary);
 
     let refusing = judge(|answers| {
         answers[0].as_mut().unwrap().core.as_mut().unwrap().refuses_growth = true;
     });
-    let words = "the disk of 0 has no room left: nothing is stored until something is deleted";
+    let words = "the disk of replica 0 has no room left: nothing is stored until something is deleted";
     assert!(refusing.summary.ends_with(words), "{}", refusing.summary);
 
     let early = judge(|answers| answers[0].as_mut().unwrap().clock_micros += 400_000_000);
-    assert!(early.summary.ends_with("the clock of 0 differs from here by 400 s"), "{}", early.summary);
+    assert!(
+        early.summary.ends_with("the clock of replica 0 differs from here by 400 s"),
+        "{}",
+        early.summary
+    );
 
     let waiting = judge(|answers| {
         let answer = answers[0].as_mut().unwrap();
         (answer.health, answer.core, answer.waiting_for) = (Health::Starting, None, vec![2]);
+        answer.ready = false;
     });
-    assert!(waiting.summary.ends_with("0 waits for 2, no debt"), "{}", waiting.summary);
+    assert!(waiting.summary.ends_with("replica 0 waits for 2"), "{}", waiting.summary);
     assert_eq!(waiting.condition, Condition::Degraded);
 }
 
@@ -154,8 +159,8 @@ replica  address  health                view  head/commit  checkpoint  lag  disk
 1        b:7400   normal       primary  4     1000/999     768         0    40.0 GiB   60.0 GiB  0     25 h        0.1.0
 2        c:7400   unreachable           -     -            -           -    -          -         -     -           -
 
-2 (c:7400): unreachable: timed out
-2 of 3 replicas healthy, primary 1, no debt
+replica 2 at c:7400: unreachable: timed out
+2 of 3 replicas healthy, primary 1, replica 2 does not answer
 ";
     assert_eq!(drawn, expected);
 }

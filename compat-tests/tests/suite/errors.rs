@@ -77,3 +77,26 @@ async fn an_acl_that_would_open_something_is_refused() {
     let put = Request::new("PUT", bucket.path("key")).header("x-amz-acl", "private").body("value");
     put.signed().send().expect(200);
 }
+
+/// s3cmd copies the list of the source along with its bytes.
+#[tokio::test]
+async fn the_only_acl_there_is_may_be_put_again() {
+    let bucket = Bucket::fresh().await;
+    bucket.put("key", "value").send().await.unwrap();
+    for path in [bucket.path(""), bucket.path("key")] {
+        let acl = |method: &str| Request::new(method, &path).query("acl", "");
+        let list = acl("GET").signed().send().expect(200).text();
+        acl("PUT").body(&list).signed().send().expect(200);
+        acl("PUT").header("x-amz-acl", "private").signed().send().expect(200);
+        let less = list.replace("FULL_CONTROL", "READ");
+        acl("PUT").body(&less).signed().send().refused(400, "AccessControlListNotSupported");
+        acl("PUT")
+            .header("x-amz-acl", "public-read")
+            .signed()
+            .send()
+            .refused(400, "AccessControlListNotSupported");
+        acl("PUT").signed().send().refused(400, "MalformedXML");
+    }
+    let absent = Request::new("PUT", bucket.path("absent")).query("acl", "").header("x-amz-acl", "private");
+    absent.signed().send().refused(404, "NoSuchKey");
+}

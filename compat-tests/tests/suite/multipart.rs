@@ -387,6 +387,38 @@ async fn each_part_can_be_read_by_its_number() {
     }
     assert_refused(bucket.get("key").part_number(4).send().await, 416, "InvalidPartNumber");
     assert_status(bucket.head("key").part_number(4).send().await, 416);
+    let beyond = Request::new("GET", bucket.path("key")).query("partNumber", "4").signed().send();
+    assert_eq!(beyond.element("PartNumberRequested").as_deref(), Some("4"));
+    assert_eq!(beyond.element("ActualPartCount").as_deref(), Some("3"));
+}
+
+/// A client compares it with the bytes that come, and that of the object is that of other bytes.
+#[tokio::test]
+async fn a_part_comes_with_its_own_checksum() {
+    let bucket = Bucket::fresh().await;
+    let bodies = [bytes(PART), bytes(9)];
+    for checksum_type in [ChecksumType::Composite, ChecksumType::FullObject] {
+        let begun = bucket.client.create_multipart_upload().bucket(&bucket.name).key("key");
+        let begun = begun.checksum_algorithm(ChecksumAlgorithm::Crc32).checksum_type(checksum_type.clone());
+        let id = begun.send().await.unwrap().upload_id().unwrap().to_owned();
+        let upload = Upload { bucket: &bucket, key: "key".to_owned(), id };
+        let mut parts = Vec::new();
+        for (number, body) in (1..).zip(&bodies) {
+            let put = upload.part(number, body.clone()).checksum_algorithm(ChecksumAlgorithm::Crc32);
+            parts.push(part(number, put.send().await.unwrap().e_tag().unwrap()));
+        }
+        upload.complete(&parts).send().await.unwrap();
+        for (number, body) in (1..).zip(&bodies) {
+            let expected = Algorithm::Crc32.of(body);
+            let get = bucket.get("key").part_number(number).checksum_mode(ChecksumMode::Enabled);
+            let got = get.send().await.unwrap();
+            assert_eq!(got.checksum_crc32(), Some(expected.as_str()), "{checksum_type} {number}");
+            assert_eq!(got.checksum_type(), Some(&checksum_type), "{number}");
+            assert!(got.body.collect().await.unwrap().to_vec() == *body, "{number}");
+            let head = bucket.head("key").part_number(number).checksum_mode(ChecksumMode::Enabled);
+            assert_eq!(head.send().await.unwrap().checksum_crc32(), Some(expected.as_str()));
+        }
+    }
 }
 
 #[tokio::test]

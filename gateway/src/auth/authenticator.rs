@@ -1,5 +1,6 @@
 //! Finds out who signed a request.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use transport::ClusterKey;
@@ -9,8 +10,9 @@ use super::caller::Caller;
 use super::canonical::SignedRequest;
 use super::claim::{Claim, Place, SERVICE};
 use super::date::Instant;
-use super::keys::{KeyRing, KeySource, RootKey};
+use super::keys::{Identity, KeyRing, KeySource, RootKey};
 use super::signature::{ChunkSigner, SigningKey, hex, is_same, sha256};
+use super::version_2;
 use crate::s3::{ErrorCode, S3Error, S3Result};
 
 /// So far may a client's clock be from ours.
@@ -33,14 +35,24 @@ impl<S: KeySource> Authenticator<S> {
         request: &SignedRequest<'_>,
         now: SystemTime,
     ) -> S3Result<(Caller, BodyAuth)> {
+        if let Some(claim) = version_2::Claim::read(request)? {
+            claim.check_time(now)?;
+            let identity = self.identity(&claim.access_key).await?;
+            let body = claim.verify(request, identity.secret())?;
+            return Ok((identity.caller().clone(), body));
+        }
         let claim = Claim::read(request)?;
         claim.check_time(now)?;
-        let access_key = &claim.credential.access_key;
-        let identity = self.keys.get(access_key).await?.ok_or_else(|| {
-            S3Error::new(ErrorCode::InvalidAccessKeyId).detail("AWSAccessKeyId", access_key)
-        })?;
+        let identity = self.identity(&claim.credential.access_key).await?;
         let body = claim.verify(request, identity.secret())?;
         Ok((identity.caller().clone(), body))
+    }
+
+    async fn identity(&self, access_key: &str) -> S3Result<Arc<Identity>> {
+        self.keys
+            .get(access_key)
+            .await?
+            .ok_or_else(|| S3Error::new(ErrorCode::InvalidAccessKeyId).detail("AWSAccessKeyId", access_key))
     }
 }
 

@@ -30,6 +30,8 @@ pub struct SignedRequest<'a> {
     /// As the client named us: the `Host` header, the `:authority` of HTTP/2, or what a trusted proxy says
     /// it was. With the port, if the client gave one.
     pub host: &'a str,
+    /// The bucket, if the host names it and the path does not.
+    pub host_bucket: Option<&'a str>,
 }
 
 impl SignedRequest<'_> {
@@ -107,7 +109,7 @@ pub(super) fn canonical_query(pairs: &[(Vec<u8>, Vec<u8>)]) -> String {
 }
 
 /// Decodes `%XX` once. A `%` that begins no such thing stands for itself.
-fn decode(text: &str, plus_is_space: bool) -> Vec<u8> {
+pub(super) fn decode(text: &str, plus_is_space: bool) -> Vec<u8> {
     let digit = |byte: Option<&u8>| {
         byte.and_then(|byte| char::from(*byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok())
     };
@@ -171,6 +173,7 @@ mod tests {
             raw_query: query,
             headers: &map,
             host: "h:1",
+            host_bucket: None,
         };
         let mut names: Vec<HeaderName> = map.keys().cloned().collect();
         names.push(http::header::HOST);

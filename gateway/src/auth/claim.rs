@@ -10,7 +10,7 @@ use super::signature::TERMINATOR;
 use super::{authorization, presigned};
 use crate::s3::{ErrorCode, S3Error, S3Result};
 
-/// The only algorithm there is here.
+/// The only algorithm there is here, but for the URLs of `version_2`.
 pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 pub(super) const SERVICE: &str = "s3";
@@ -41,6 +41,7 @@ pub(super) struct Claim {
 }
 
 impl Claim {
+    /// What `version_2` did not take for its own.
     pub(super) fn read(request: &SignedRequest<'_>) -> S3Result<Claim> {
         let pairs = query_pairs(request.raw_query);
         let in_header = request.headers.contains_key(http::header::AUTHORIZATION);
@@ -52,10 +53,9 @@ impl Claim {
             )
             .detail("ArgumentName", "Authorization"));
         }
-        let claim = match (in_header, in_query, in_old_query) {
-            (true, ..) => authorization::read(request, pairs)?,
-            (_, true, _) => presigned::read(request, pairs)?,
-            (.., true) => return Err(unsupported_mechanism()),
+        let claim = match (in_header, in_query) {
+            (true, _) => authorization::read(request, pairs)?,
+            (_, true) => presigned::read(request, pairs)?,
             _ => return Err(S3Error::with(ErrorCode::AccessDenied, "The request is not signed.")),
         };
         claim.check_signed_headers(request.headers)?;
@@ -89,7 +89,7 @@ impl Claim {
     }
 }
 
-/// Signature Version 2, and 4 with asymmetric keys, in S3's words.
+/// Signature Version 2 in a header, and 4 with asymmetric keys, in S3's words.
 pub(super) fn unsupported_mechanism() -> S3Error {
     S3Error::invalid_request(
         "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",

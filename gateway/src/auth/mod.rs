@@ -5,7 +5,7 @@
 //! ```
 //!
 //! In reading order: finding out who signed a request (`authenticator`), what the request says of that
-//! (`claim`: the `Authorization` header, a presigned URL's query, and `payload`), the form that is signed
+//! (`claim`: the `Authorization` header, a presigned URL's query, and `payload`; URLs of old: `version_2`), the form that is signed
 //! (`canonical`), keys and signatures (`signature`), access keys and users (`keys`), and what a caller may
 //! do (`caller`). The other side, for whoever asks a server: `sign`.
 
@@ -20,6 +20,7 @@ mod payload;
 mod presigned;
 mod sign;
 pub mod signature;
+mod version_2;
 
 #[cfg(test)]
 mod tests;

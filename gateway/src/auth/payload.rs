@@ -65,4 +65,14 @@ impl PayloadClaim {
             Kind::Chunked { signed, trailer } => BodyAuth::Chunked { signer: signed.then(signer), trailer },
         }
     }
+
+    /// None if the chunks would have to be verified.
+    pub(super) fn into_body_auth_without_signer(self) -> Option<BodyAuth> {
+        match self.kind {
+            Kind::Unsigned => Some(BodyAuth::Unsigned),
+            Kind::Signed(sha256) => Some(BodyAuth::Signed { sha256 }),
+            Kind::Chunked { signed: true, .. } => None,
+            Kind::Chunked { signed: false, trailer } => Some(BodyAuth::Chunked { signer: None, trailer }),
+        }
+    }
 }

@@ -68,7 +68,7 @@ fn has(pairs: &Pairs, wanted: &str) -> bool {
     pairs.iter().any(|(name, _)| name == wanted.as_bytes())
 }
 
-fn optional<'a>(pairs: &'a Pairs, wanted: &str) -> S3Result<Option<&'a str>> {
+pub(super) fn optional<'a>(pairs: &'a Pairs, wanted: &str) -> S3Result<Option<&'a str>> {
     let mut values = pairs.iter().filter(|(name, _)| name == wanted.as_bytes()).map(|(_, value)| value);
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {

@@ -141,7 +141,7 @@ impl Signer {
 impl<'a> ToSign<'a> {
     fn request(&self, headers: &'a HeaderMap) -> SignedRequest<'a> {
         let ToSign { method, host, raw_path, raw_query } = *self;
-        SignedRequest { method, raw_path, raw_query, headers, host }
+        SignedRequest { method, raw_path, raw_query, headers, host, host_bucket: None }
     }
 }
 

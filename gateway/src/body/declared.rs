@@ -48,6 +48,7 @@ impl Declared {
             }
             _ => (content_length, false),
         };
+        check_transfer_encoding(headers)?;
         let checksum = checksum(headers)?;
         let trailer = trailer(headers)?;
         if trailer.is_some() && !may_have_trailers {
@@ -67,6 +68,18 @@ impl Declared {
     pub(super) fn algorithm(&self) -> Option<Algorithm> {
         self.trailer.or(self.checksum.as_ref().map(|checksum| checksum.algorithm))
     }
+}
+
+/// Chunks are taken apart before we see them, and nothing else is: what came compressed by the transfer
+/// would be stored as if it were the client's bytes.
+fn check_transfer_encoding(headers: &HeaderMap) -> S3Result<()> {
+    let values = headers.get_all(TRANSFER_ENCODING).iter();
+    let mut codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    if codings.all(|coding| matches!(coding.trim_ascii().to_ascii_lowercase().as_slice(), b"chunked" | b"")) {
+        return Ok(());
+    }
+    let error = S3Error::not_implemented("a transfer encoding other than chunked is not implemented");
+    Err(error.detail("Header", TRANSFER_ENCODING.as_str()))
 }
 
 fn number(headers: &HeaderMap, name: &HeaderName) -> S3Result<Option<u64>> {
@@ -195,6 +208,19 @@ mod tests {
         for wrong in ["", "1B2M2Y8AsgTpgAmY7PhCfg", "AAAA", "d41d8cd98f00b204e9800998ecf8427e"] {
             let code = refused(&[("content-md5", wrong)], &BodyAuth::Unsigned);
             assert_eq!(code, ErrorCode::InvalidDigest, "{wrong}");
+        }
+    }
+
+    /// It was stored compressed, and nobody was told.
+    #[test]
+    fn a_body_that_is_compressed_on_its_way_is_refused() {
+        for value in ["chunked", "Chunked", " chunked "] {
+            let chunked = headers(&[("transfer-encoding", value)]);
+            assert!(Declared::parse(&chunked, &BodyAuth::Unsigned).unwrap().has_body, "{value}");
+        }
+        for value in ["gzip, chunked", "gzip", "deflate,chunked", "xchunked"] {
+            let code = refused(&[("transfer-encoding", value)], &BodyAuth::Unsigned);
+            assert_eq!(code, ErrorCode::NotImplemented, "{value}");
         }
     }
 

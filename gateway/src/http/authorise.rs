@@ -20,9 +20,10 @@ pub(super) fn authorise(operation: Operation, caller: &Caller, head: &Head) -> S
         Operation::GetBucketTagging | Operation::AbsentBucketConfiguration(_) => {
             caller.may_read_bucket(bucket)
         }
-        Operation::DeleteBucket | Operation::PutBucketTagging | Operation::DeleteBucketTagging => {
-            caller.may_change_bucket(bucket)
-        }
+        Operation::DeleteBucket
+        | Operation::PutBucketAcl
+        | Operation::PutBucketTagging
+        | Operation::DeleteBucketTagging => caller.may_change_bucket(bucket),
         Operation::ListObjects
         | Operation::ListObjectsV2
         | Operation::ListObjectVersions
@@ -39,6 +40,7 @@ pub(super) fn authorise(operation: Operation, caller: &Caller, head: &Head) -> S
         Operation::PutObject
         | Operation::CopyObject
         | Operation::DeleteObject
+        | Operation::PutObjectAcl
         | Operation::PutObjectTagging
         | Operation::DeleteObjectTagging
         | Operation::CreateMultipartUpload

@@ -42,15 +42,22 @@ impl Leftover {
 
     /// Takes what the handler has left, beside the answer. `waits`: the client sends nothing before it is
     /// told to, and after this answer it will not be.
-    pub(super) fn take(self, waits: bool) {
+    ///
+    /// Nobody can tell what comes next from one who waits: the body, because it lost its patience, or
+    /// another request, because it was answered. The connection must not be used again then: the beginning
+    /// of the request would be taken for the body, and its end for a request. True says so.
+    #[must_use]
+    pub(super) fn take(self, waits: bool) -> bool {
         let (body, begun) = {
             let mut source = lock(&self.0);
             (source.body.take(), source.begun)
         };
-        let Some(body) = body.filter(|body| !body.is_end_stream()) else { return };
-        if begun || !waits {
-            tokio::spawn(tokio::time::timeout(PATIENCE, throw_away(body)));
+        let Some(body) = body.filter(|body| !body.is_end_stream()) else { return false };
+        if waits && !begun {
+            return true;
         }
+        tokio::spawn(tokio::time::timeout(PATIENCE, throw_away(body)));
+        false
     }
 }
 
@@ -100,7 +107,7 @@ mod tests {
         let (mut lent, leftover) = Leftover::of(body);
         bytes.send(Ok(Bytes::from_static(b"read"))).unwrap();
         assert_eq!(lent.frame().await.unwrap().unwrap().into_data().unwrap(), "read");
-        leftover.take(true);
+        assert!(!leftover.take(true));
         bytes.send(Ok(Bytes::from_static(b"left"))).unwrap();
         drop(lent);
         tokio::task::yield_now().await;
@@ -108,11 +115,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_waits_to_go_on_is_not_told_to() {
+    async fn a_client_that_waits_to_go_on_is_not_told_to_and_has_to_connect_anew() {
         let (bytes, body) = pipe();
         let (lent, leftover) = Leftover::of(body);
         drop(lent);
-        leftover.take(true);
+        assert!(leftover.take(true));
         assert!(bytes.is_closed());
     }
 
@@ -120,7 +127,7 @@ mod tests {
     async fn nobody_can_send_for_nothing_without_end() {
         let (bytes, body) = pipe();
         let (_lent, leftover) = Leftover::of(body);
-        leftover.take(false);
+        assert!(!leftover.take(false));
         let mebibyte = Bytes::from(vec![0; 1 << 20]);
         for _ in 0..=BYTES_MAX >> 20 {
             let _ = bytes.send(Ok(mebibyte.clone()));

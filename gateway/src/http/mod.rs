@@ -1,19 +1,23 @@
 //! Requests and answers.
 //!
 //! In reading order: what a request says before its body (`request`), which operation that is (`route`),
-//! from a request to its answer (`service`), how answers are made (`response`), what becomes of bytes that
-//! nobody wants (`leftover`), and the connections that both travel on (`server`, `tls`, `patient`).
+//! from a request to its answer (`service`), how answers are made (`response`), whether the cluster
+//! answers (`readiness`), what becomes of bytes that nobody wants (`leftover`) or takes (`untaken`), and the
+//! connections that both travel on (`server`, `tls`, `greeting`, `patient`).
 
 mod authorise;
+mod greeting;
 mod leftover;
 pub mod metrics;
 mod patient;
+mod readiness;
 pub(crate) mod request;
 pub(crate) mod response;
 mod route;
 mod server;
 mod service;
 mod tls;
+mod untaken;
 
 pub use request::{Head, Query, Target};
 pub use route::Operation;

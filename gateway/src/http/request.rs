@@ -4,7 +4,7 @@
 use std::str::FromStr;
 
 use http::header::{AsHeaderName, HOST};
-use http::{HeaderMap, Method, request};
+use http::{HeaderMap, HeaderValue, Method, request};
 use percent_encoding::percent_decode_str;
 use protocol::catalog::{BucketRef, KEY_BYTES_MAX};
 
@@ -21,6 +21,8 @@ pub struct Head {
     pub scheme: &'static str,
     /// The host that the client meant, with the port if it named one.
     pub host: String,
+    /// The bucket, if the host names it.
+    pub host_bucket: Option<String>,
     pub headers: HeaderMap,
     pub target: Target,
     pub query: Query,
@@ -49,11 +51,14 @@ impl Head {
         let host = host_of(parts)?;
         let raw_path = parts.uri.path().to_owned();
         let raw_query = parts.uri.query().unwrap_or_default().to_owned();
-        let target = Target::parse(&raw_path, bucket_of_host(&host, domains))?;
+        let host_bucket = bucket_of_host(&host, domains).map(str::to_owned);
+        let target = Target::parse(&raw_path, host_bucket.as_deref())?;
         let query = Query::parse(&raw_query)?;
+        check_given_once(&parts.headers)?;
         let headers = parts.headers.clone();
-        let scheme = if parts.extensions.get::<Encrypted>().is_some() { "https" } else { "http" };
-        Ok(Head { method: parts.method.clone(), raw_path, raw_query, scheme, host, headers, target, query })
+        let scheme = scheme_of(parts);
+        let method = parts.method.clone();
+        Ok(Head { method, raw_path, raw_query, scheme, host, host_bucket, headers, target, query })
     }
 
     /// A header's text. None if it is not there; an error if it is not text.
@@ -101,11 +106,49 @@ impl Head {
 
 /// HTTP/2 says `:authority`, HTTP/1.1 says `Host`.
 fn host_of(parts: &request::Parts) -> S3Result<String> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok());
+    // Whoever stands before us may have looked at the other one.
+    if hosts.next().is_some() {
+        return Err(S3Error::with(ErrorCode::BadRequest, "the Host header is given more than once"));
+    }
     if let Some(authority) = parts.uri.authority() {
         return Ok(authority.as_str().to_owned());
     }
-    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     host.map(str::to_owned).ok_or_else(|| S3Error::with(ErrorCode::BadRequest, "the Host header is missing"))
+}
+
+/// `https` also if a proxy says that it was. Anybody can say so: it is believed because nothing follows from
+/// it but how the answer to the same request writes a URL.
+fn scheme_of(parts: &request::Parts) -> &'static str {
+    let forwarded = parts.headers.get("x-forwarded-proto").map(HeaderValue::as_bytes).unwrap_or_default();
+    let first = forwarded.split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
+    let encrypted = parts.extensions.get::<Encrypted>().is_some() || first.eq_ignore_ascii_case(b"https");
+    if encrypted { "https" } else { "http" }
+}
+
+/// S3's own headers that are lists, so that several lines of them mean what one with commas does.
+const LISTS: &[&str] = &[
+    "x-amz-copy-source-if-match",
+    "x-amz-copy-source-if-none-match",
+    "x-amz-object-attributes",
+    "x-amz-optional-object-attributes",
+    "x-amz-trailer",
+];
+
+/// What is signed of a header that is there twice is one text, with a comma: a client that signed
+/// `bucket/a,b` as the source of a copy would have signed `bucket/a` and `b` as well. So a header of
+/// which one line counts has one line.
+fn check_given_once(headers: &HeaderMap) -> S3Result<()> {
+    let may_repeat =
+        |name: &str| !name.starts_with("x-amz-") || name.starts_with("x-amz-meta-") || LISTS.contains(&name);
+    for name in headers.keys().filter(|name| !may_repeat(name.as_str())) {
+        if headers.get_all(name).iter().nth(1).is_some() {
+            return Err(S3Error::invalid_argument(format!("the header {name} is given more than once"))
+                .detail("ArgumentName", name.as_str()));
+        }
+    }
+    Ok(())
 }
 
 /// `bucket` of `bucket.domain`, with or without a port.
@@ -249,6 +292,45 @@ mod tests {
         }
         let long = format!("/b/{}", "k".repeat(1025));
         assert_eq!(target(&long).unwrap_err().code, ErrorCode::KeyTooLong);
+    }
+
+    fn head(headers: &[(&str, &str)]) -> S3Result<Head> {
+        let mut request = http::Request::builder().uri("/b/k");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Head::parse(&request.body(()).unwrap().into_parts().0, &[])
+    }
+
+    /// The holder of a URL that was signed for a copy of `b/a,b` could copy `b/a` with it.
+    #[test]
+    fn a_header_of_which_one_line_counts_comes_once() {
+        let host = ("host", "localhost");
+        for (name, code) in [
+            ("x-amz-copy-source", Some(ErrorCode::InvalidArgument)),
+            ("x-amz-acl", Some(ErrorCode::InvalidArgument)),
+            ("x-amz-tagging", Some(ErrorCode::InvalidArgument)),
+            ("host", Some(ErrorCode::BadRequest)),
+            ("x-amz-meta-a", None),
+            ("x-amz-object-attributes", None),
+            ("x-amz-copy-source-if-match", None),
+            ("if-match", None),
+            ("accept", None),
+        ] {
+            let refused = head(&[host, (name, "a"), (name, "b")]).map_err(|error| error.code).err();
+            assert_eq!(refused, code, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_can_say_that_a_request_came_encrypted() {
+        let scheme = |value| head(&[("host", "localhost"), ("x-forwarded-proto", value)]).unwrap().scheme;
+        for value in ["https", "HTTPS", "https, http", " https"] {
+            assert_eq!(scheme(value), "https", "{value}");
+        }
+        for value in ["http", "", "http, https", "httpsx", "javascript"] {
+            assert_eq!(scheme(value), "http", "{value}");
+        }
     }
 
     #[test]

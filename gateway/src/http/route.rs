@@ -33,6 +33,7 @@ operations! {
     GetBucketLocation,
     GetBucketVersioning,
     GetBucketAcl,
+    PutBucketAcl,
     GetBucketTagging,
     PutBucketTagging,
     DeleteBucketTagging,
@@ -51,6 +52,7 @@ operations! {
     DeleteObject,
     GetObjectAttributes,
     GetObjectAcl,
+    PutObjectAcl,
     GetObjectTagging,
     PutObjectTagging,
     DeleteObjectTagging,
@@ -153,7 +155,7 @@ fn route_bucket(head: &Head, sub_resource: Option<&str>) -> S3Result<Operation> 
         (&Method::GET, Some("versions")) => ListObjectVersions,
         (&Method::GET, Some("uploads")) => ListMultipartUploads,
         (&Method::GET, Some("acl")) => GetBucketAcl,
-        (&Method::PUT, Some("acl")) => return Err(ErrorCode::AccessControlListNotSupported.into()),
+        (&Method::PUT, Some("acl")) => PutBucketAcl,
         (&Method::GET, Some("tagging")) => GetBucketTagging,
         (&Method::PUT, Some("tagging")) => PutBucketTagging,
         (&Method::DELETE, Some("tagging")) => DeleteBucketTagging,
@@ -185,7 +187,25 @@ fn route_bucket(head: &Head, sub_resource: Option<&str>) -> S3Result<Operation> 
     Ok(operation)
 }
 
+/// A write that names a part and no upload, or a version, is not the write of an object that it would be
+/// without them: a client that lost the upload's id must not find its object replaced by a part.
+fn check_write(head: &Head, sub_resource: Option<&str>) -> S3Result<()> {
+    let refused = |name, why| Err(S3Error::invalid_argument(why).detail("ArgumentName", name));
+    match (&head.method, sub_resource) {
+        (&Method::PUT, None) if head.query.has("partNumber") => {
+            refused("partNumber", "This operation does not accept a part number without an upload id.")
+        }
+        (&Method::PUT, None | Some("uploadId")) | (&Method::POST, Some("uploads" | "uploadId"))
+            if head.query.has("versionId") =>
+        {
+            refused("versionId", "This operation does not accept a version-id.")
+        }
+        _ => Ok(()),
+    }
+}
+
 fn route_object(head: &Head, sub_resource: Option<&str>) -> S3Result<Operation> {
+    check_write(head, sub_resource)?;
     let copies = head.headers.contains_key("x-amz-copy-source");
     let operation = match (&head.method, sub_resource) {
         (&Method::GET, None) => GetObject,
@@ -195,7 +215,7 @@ fn route_object(head: &Head, sub_resource: Option<&str>) -> S3Result<Operation> 
         (&Method::DELETE, None) => DeleteObject,
         (&Method::GET, Some("attributes")) => GetObjectAttributes,
         (&Method::GET, Some("acl")) => GetObjectAcl,
-        (&Method::PUT, Some("acl")) => return Err(ErrorCode::AccessControlListNotSupported.into()),
+        (&Method::PUT, Some("acl")) => PutObjectAcl,
         (&Method::GET, Some("tagging")) => GetObjectTagging,
         (&Method::PUT, Some("tagging")) => PutObjectTagging,
         (&Method::DELETE, Some("tagging")) => DeleteObjectTagging,
@@ -217,5 +237,35 @@ fn unknown(method: &Method, sub_resource: Option<&str>) -> S3Error {
     match sub_resource {
         Some(name) => S3Error::not_implemented(format!("{method} of {name} is not implemented")),
         None => S3Error::new(ErrorCode::MethodNotAllowed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routed(method: Method, uri: &str, headers: &[(&str, &str)]) -> Result<Operation, ErrorCode> {
+        let mut request = http::Request::builder().method(method).uri(uri).header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let head = Head::parse(&request.body(()).unwrap().into_parts().0, &[]).unwrap();
+        route(&head).map_err(|error| error.code)
+    }
+
+    /// Each of them replaced the object.
+    #[test]
+    fn a_part_without_an_upload_and_a_version_do_not_replace_an_object() {
+        let refused = Err(ErrorCode::InvalidArgument);
+        let copy = [("x-amz-copy-source", "b/k")];
+        assert_eq!(routed(Method::PUT, "/b/k?partNumber=1", &[]), refused);
+        assert_eq!(routed(Method::PUT, "/b/k?partNumber=1", &copy), refused);
+        assert_eq!(routed(Method::PUT, "/b/k?versionId=x", &[]), refused);
+        assert_eq!(routed(Method::PUT, "/b/k?versionId=null", &copy), refused);
+        assert_eq!(routed(Method::POST, "/b/k?uploads&versionId=x", &[]), refused);
+        assert_eq!(routed(Method::PUT, "/b/k?partNumber=1&uploadId=", &[]), Ok(UploadPart));
+        assert_eq!(routed(Method::PUT, "/b/k?x-id=PutObject", &[]), Ok(PutObject));
+        assert_eq!(routed(Method::PUT, "/b/k?tagging&versionId=null", &[]), Ok(PutObjectTagging));
+        assert_eq!(routed(Method::GET, "/b/k?partNumber=1&versionId=null", &[]), Ok(GetObject));
     }
 }

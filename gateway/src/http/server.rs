@@ -1,5 +1,5 @@
 //! Connections: from listening to the last answer. Everything that a client can make us hold has an end:
-//! the number of connections, the time to say hello, to send a request's head, to take an answer's bytes.
+//! the number of connections, the time to begin to speak, to send a request's head, to take an answer's bytes.
 
 use std::future::Future;
 use std::io;
@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
+use http::Version;
+use http_body::Body as _;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -19,10 +22,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::greeting::Greeting;
 use super::patient::Patient;
 use super::request::Encrypted;
 use super::response::Response;
 use super::tls::Tls;
+use super::untaken::Untaken;
 use super::{Gateway, HEAD_BYTES_MAX};
 use crate::cluster::Link;
 
@@ -75,7 +80,13 @@ fn router<L: Link>(gateway: Arc<Gateway<L>>, is_encrypted: bool) -> Router {
 }
 
 async fn answer<L: Link>(gateway: Arc<Gateway<L>>, request: Request) -> Response {
-    gateway.serve(request).await
+    let is_alone = request.version() < Version::HTTP_2;
+    let answer = gateway.serve(request).await;
+    // An answer that has a connection to itself is given up with it.
+    if is_alone || answer.body().is_end_stream() {
+        return answer;
+    }
+    answer.map(|body| Body::new(Untaken::new(body, TAKING_PATIENCE)))
 }
 
 #[derive(Clone)]
@@ -150,6 +161,7 @@ impl Server {
             .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).expect("some kilobytes"))
             .max_concurrent_streams(STREAMS_MAX);
         let service = TowerToHyperService::new(self.router.clone());
+        let stream = Greeting::new(stream, HEAD_PATIENCE);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut stop = self.stop.clone();
         let asked = async move { drop(stop.wait_for(|stop| *stop).await) };
@@ -183,7 +195,7 @@ where
     S::Future: 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    TokioExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, axum::body::Body>,
+    TokioExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, Body>,
 {
     fn finish(self: Pin<&mut Self>) {
         self.graceful_shutdown();

@@ -3,17 +3,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use axum::body::Body;
-use http::header::EXPECT;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::header::{CONNECTION, EXPECT};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use protocol::catalog::Query as CatalogQuery;
 use tokio::sync::Semaphore;
 
 use super::authorise::authorise;
 use super::leftover::Leftover;
 use super::metrics::Metrics;
+use super::readiness::Readiness;
 use super::request::Head;
 use super::response::{self, Response};
 use super::route::{Operation, route};
@@ -33,9 +34,6 @@ const REQUESTS_MAX: usize = 1_024;
 /// signature.
 const OWN_BUCKET: &str = "-";
 
-/// For the cluster to answer when somebody asks whether the gateway is of use.
-const READY_PATIENCE: Duration = Duration::from_secs(2);
-
 /// What a gateway is told at its start.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -54,6 +52,7 @@ pub struct Gateway<L> {
     pub(crate) memory: MemoryBudget,
     authenticator: Authenticator<Cluster<L>>,
     metrics: Metrics,
+    readiness: Readiness,
     room: Semaphore,
     ids: RequestIds,
 }
@@ -79,6 +78,7 @@ impl<L: Link> Gateway<L> {
             memory,
             authenticator,
             metrics: Metrics::default(),
+            readiness: Readiness::default(),
             room: Semaphore::new(REQUESTS_MAX),
             ids: RequestIds { seed, next: AtomicU64::new(0) },
         })
@@ -121,7 +121,11 @@ impl<L: Link> Gateway<L> {
                 response::error(&error, path, &id, parts.method != Method::HEAD)
             }
         };
-        leftover.take(parts.headers.contains_key(EXPECT));
+        let ends = leftover.take(parts.headers.contains_key(EXPECT));
+        // HTTP/2 has a stream for each request, and no such header.
+        if ends && parts.version <= Version::HTTP_11 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         let took = began.elapsed();
         self.metrics.on_answer(name, response.status(), took);
         tracing::debug!(
@@ -156,6 +160,7 @@ impl<L: Link> Gateway<L> {
             raw_query: &head.raw_query,
             headers: &head.headers,
             host: &head.host,
+            host_bucket: head.host_bucket.as_deref(),
         };
         let (caller, body_auth) = self.authenticator.authenticate(&signed, SystemTime::now()).await?;
         authorise(operation, &caller, head)?;
@@ -177,16 +182,18 @@ impl<L: Link> Gateway<L> {
         response::empty(status)
     }
 
-    /// Whether the cluster answers.
+    /// Whether the cluster answers, as of the last second.
     pub async fn is_ready(&self) -> bool {
-        let query = CatalogQuery::ListBuckets {
-            owner: None,
-            prefix: Default::default(),
-            after: Default::default(),
-            limit: 0,
+        let ask = || async {
+            let query = CatalogQuery::ListBuckets {
+                owner: None,
+                prefix: Default::default(),
+                after: Default::default(),
+                limit: 0,
+            };
+            self.cluster.read(&query).await.is_ok()
         };
-        let answer = tokio::time::timeout(READY_PATIENCE, self.cluster.read(&query)).await;
-        matches!(answer, Ok(Ok(_)))
+        self.readiness.learn(ask).await
     }
 }
 

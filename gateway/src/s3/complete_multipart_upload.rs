@@ -39,7 +39,9 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, payload: Payload) -> S3R
     let conditions = conditions::for_write(head)?;
     let size = head.parsed_header("x-amz-mp-object-size")?;
     let claim = Claim::of(head)?;
-    let listed = parse(&body::document(payload, &call.gateway.memory).await?)?;
+    // Kept to the end: what it was paid for is what is made of it, too.
+    let list = body::document(payload, &call.gateway.memory).await?;
+    let listed = parse(&list)?;
     let upload = UploadRef::of(head, bucket::reference(call).await?)?;
     let parts = named(&upload, &listed)?;
     let cluster = call.cluster();

@@ -201,8 +201,19 @@ async fn copy_bytes<L: Link>(
         tags: tags.clone(),
         body,
     };
-    let (_, success) = body::store(call.cluster(), &call.gateway.memory, payload, call.seed(), make).await?;
+    let stored = body::store(call.cluster(), &call.gateway.memory, payload, call.seed(), make).await;
+    let (_, success) = stored.map_err(unreadable)?;
     written(success)
+}
+
+/// A client that sends half a body is told so. Here it was we who did.
+pub(super) fn unreadable(error: S3Error) -> S3Error {
+    match error.code {
+        ErrorCode::IncompleteBody | ErrorCode::RequestTimeout => {
+            ClusterError::Unavailable("the source of the copy could not be read").into()
+        }
+        _ => error,
+    }
 }
 
 fn document(copy: &ObjectSummary) -> Document {
@@ -245,6 +256,15 @@ mod tests {
             assert_eq!(request(&[(directive, "replace")]).err().unwrap().code, ErrorCode::InvalidArgument);
         }
         assert_eq!(request(&[(CHECKSUM_ALGORITHM, "MD4")]).err().unwrap().code, ErrorCode::InvalidRequest);
+    }
+
+    /// A client that is told that its body was too short does not try again, and it sent none.
+    #[test]
+    fn a_source_that_cannot_be_read_is_not_the_clients_fault() {
+        for code in [ErrorCode::IncompleteBody, ErrorCode::RequestTimeout] {
+            assert_eq!(unreadable(code.into()).status().as_u16(), 503);
+        }
+        assert_eq!(unreadable(ErrorCode::PreconditionFailed.into()).code, ErrorCode::PreconditionFailed);
     }
 
     #[test]

@@ -3,14 +3,14 @@
 use axum::body::Body;
 use bytes::Bytes;
 use http::StatusCode;
-use protocol::catalog::BucketRef;
+use protocol::catalog::{self, BucketRef};
 
 use crate::cluster::{ClusterError, Link};
 use crate::http::Call;
 use crate::http::response::{self, Response};
 use crate::s3::object_body::ObjectBody;
-use crate::s3::read_request::ReadRequest;
-use crate::s3::{S3Result, object, unsupported};
+use crate::s3::read_request::{ReadRequest, Wanted};
+use crate::s3::{S3Result, object, read_request, unsupported};
 
 /// An object that is replaced while its first bytes are on their way is opened again, so many times.
 const ATTEMPTS: usize = 4;
@@ -37,13 +37,23 @@ async fn attempt<L: Link>(
 ) -> S3Result<Option<Response>> {
     let key = Bytes::copy_from_slice(call.head.key().as_bytes());
     let opened = call.cluster().open(bucket.clone(), key, request.wanted.start()).await?;
-    let record = opened.map_err(|error| object::refused(call, error))?;
+    let record = match (opened, request.wanted) {
+        (Err(catalog::Error::InvalidPartNumber), Wanted::Part(number)) => {
+            return Err(object::no_such_part(call, bucket.clone(), number).await);
+        }
+        (opened, _) => opened.map_err(|error| object::refused(call, error))?,
+    };
     if request.check(&record.object)? {
         return Ok(None);
     }
     let range = request.range(&record.object, record.first_piece())?;
     let mut answer = response::empty(StatusCode::OK);
     request.describe(&record.object, &range, &mut answer);
+    if let Some(number) = request.part_with_checksums()
+        && let Some(part) = object::find_part(call, bucket.clone(), &record.object, number).await?
+    {
+        read_request::write_part_checksums(&record.object, &part, answer.headers_mut());
+    }
     if range.is_empty() {
         return Ok(Some(answer));
     }

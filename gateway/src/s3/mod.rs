@@ -39,8 +39,10 @@ mod object;
 mod object_body;
 mod owner;
 mod parts_checksum;
+mod put_bucket_acl;
 mod put_bucket_tagging;
 mod put_object;
+mod put_object_acl;
 mod put_object_tagging;
 pub(crate) mod range;
 mod read_request;
@@ -74,6 +76,7 @@ pub(crate) async fn perform<L: Link>(
         Operation::GetBucketLocation => get_bucket_location::handle(call).await,
         Operation::GetBucketVersioning => get_bucket_versioning::handle(call).await,
         Operation::GetBucketAcl => get_bucket_acl::handle(call).await,
+        Operation::PutBucketAcl => put_bucket_acl::handle(call, payload).await,
         Operation::GetBucketTagging => get_bucket_tagging::handle(call).await,
         Operation::PutBucketTagging => put_bucket_tagging::handle(call, payload).await,
         Operation::DeleteBucketTagging => delete_bucket_tagging::handle(call).await,
@@ -90,6 +93,7 @@ pub(crate) async fn perform<L: Link>(
         Operation::DeleteObject => delete_object::handle(call).await,
         Operation::GetObjectAttributes => get_object_attributes::handle(call).await,
         Operation::GetObjectAcl => get_object_acl::handle(call).await,
+        Operation::PutObjectAcl => put_object_acl::handle(call, payload).await,
         Operation::GetObjectTagging => get_object_tagging::handle(call).await,
         Operation::PutObjectTagging => put_object_tagging::handle(call, payload).await,
         Operation::DeleteObjectTagging => delete_object_tagging::handle(call).await,

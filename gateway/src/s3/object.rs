@@ -1,6 +1,6 @@
 //! The object that a request is about.
 
-use protocol::catalog::{self, Answer, BucketRef, Object, Piece, PieceSelection, PieceStart, Query};
+use protocol::catalog::{self, Answer, BucketRef, Object, Part, Piece, PieceSelection, PieceStart, Query};
 
 use crate::cluster::{ClusterError, Link};
 use crate::http::Call;
@@ -23,6 +23,38 @@ pub(crate) async fn find_with_piece<L: Link>(
     match answer.map_err(|error| refused(call, error))? {
         Answer::Object { object, pieces, .. } => Ok((object, pieces.into_iter().next())),
         _ => Err(ClusterError::Invalid("the answer is not an object".into()).into()),
+    }
+}
+
+/// What is known of a part of the object, if it was uploaded in parts. None also if it is another object by
+/// now that has the key.
+pub(crate) async fn find_part<L: Link>(
+    call: &Call<'_, L>,
+    bucket: BucketRef,
+    object: &Object,
+    number: u16,
+) -> S3Result<Option<Part>> {
+    if object.upload.is_none() {
+        return Ok(None);
+    }
+    let (key, after) = (call.head.key().to_owned().into(), number - 1);
+    let (_, answer) = call.cluster().read(&Query::ListObjectParts { bucket, key, after, limit: 1 }).await?;
+    match answer {
+        Ok(Answer::ObjectParts { object: found, parts, .. }) if found.upload == object.upload => {
+            Ok(parts.into_iter().find(|part| part.number == number))
+        }
+        Ok(Answer::ObjectParts { .. }) | Err(_) => Ok(None),
+        Ok(_) => Err(ClusterError::Invalid("the answer is not the parts of an object".into()).into()),
+    }
+}
+
+/// A part was asked for that the object has not got. The answer tells how many it has.
+pub(crate) async fn no_such_part<L: Link>(call: &Call<'_, L>, bucket: BucketRef, number: u16) -> S3Error {
+    match find(call, bucket).await {
+        Ok(object) => S3Error::new(ErrorCode::InvalidPartNumber)
+            .detail("PartNumberRequested", number.to_string())
+            .detail("ActualPartCount", object.summary.etag.part_count.max(1).to_string()),
+        Err(error) => error,
     }
 }
 

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use protocol::catalog::Bucket;
 
-use super::S3Result;
 use super::bucket;
-use super::xml::Document;
+use super::xml::{Document, Element};
+use super::{ErrorCode, S3Result};
 use crate::auth::Caller;
 use crate::cluster::Link;
 use crate::http::Call;
@@ -63,6 +63,25 @@ impl Owner {
         });
         document
     }
+
+    /// Refuses every list but that one. Names do not count, ids do.
+    pub(crate) fn check_access_control_policy(&self, document: &[u8]) -> S3Result<()> {
+        let policy = Element::parse(document, "AccessControlPolicy")?;
+        let mut grants = 0_usize;
+        for grant in policy.required("AccessControlList")?.all("Grant") {
+            let grantee = grant.required("Grantee")?.optional_text("ID")?;
+            let permission = grant.required_text("Permission")?;
+            if grantee != Some(self.id.as_str()) || permission != "FULL_CONTROL" {
+                return Err(ErrorCode::AccessControlListNotSupported.into());
+            }
+            grants += 1;
+        }
+        let owner = policy.optional("Owner")?.map(|owner| owner.required_text("ID")).transpose()?;
+        if grants == 0 || owner.is_some_and(|id| id != self.id) {
+            return Err(ErrorCode::AccessControlListNotSupported.into());
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -80,6 +99,40 @@ mod tests {
             <ID>ab</ID><DisplayName>A</DisplayName></Grantee>\
             <Permission>FULL_CONTROL</Permission></Grant></AccessControlList></AccessControlPolicy>";
         assert_eq!(owner.access_control_policy().finish(), expected);
+        assert_eq!(owner.check_access_control_policy(expected.as_bytes()), Ok(()));
+    }
+
+    #[test]
+    fn nobody_else_gets_anything() {
+        let owner = Owner { id: "ab".into(), display_name: None };
+        let grant = |id: &str, permission: &str| {
+            format!("<Grant><Grantee><ID>{id}</ID></Grantee><Permission>{permission}</Permission></Grant>")
+        };
+        let everybody = "<Grant><Grantee><URI>http://acs.amazonaws.com/groups/global/AllUsers</URI></Grantee>\
+            <Permission>READ</Permission></Grant>";
+        let full = grant("ab", "FULL_CONTROL");
+        let refused = Some(ErrorCode::AccessControlListNotSupported);
+        let malformed = Some(ErrorCode::MalformedXml);
+        for (of, grants, refusal) in [
+            ("<Owner><ID>ab</ID></Owner>", full.clone(), None),
+            ("", full.clone(), None),
+            ("<Owner><ID>cd</ID></Owner>", full.clone(), refused),
+            ("", format!("{full}{full}"), None),
+            ("", format!("{full}{}", grant("cd", "FULL_CONTROL")), refused),
+            ("", format!("{full}{everybody}"), refused),
+            ("", grant("ab", "READ"), refused),
+            ("", String::new(), refused),
+            ("<Owner/>", full.clone(), malformed),
+            ("", "<Grant/>".into(), malformed),
+        ] {
+            let document = format!(
+                "<AccessControlPolicy>{of}<AccessControlList>{grants}</AccessControlList></AccessControlPolicy>"
+            );
+            let outcome = owner.check_access_control_policy(document.as_bytes());
+            assert_eq!(outcome.err().map(|error| error.code), refusal, "{document}");
+        }
+        assert!(owner.check_access_control_policy(b"").is_err());
+        assert!(owner.check_access_control_policy(b"<AccessControlPolicy/>").is_err());
     }
 
     #[test]

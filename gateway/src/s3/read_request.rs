@@ -8,13 +8,13 @@ use http::header::{
     CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, IF_RANGE, LAST_MODIFIED, RANGE, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use protocol::catalog::{ETag, Object, PART_NUMBER_MAX, PieceStart, SourceConditions};
+use protocol::catalog::{ETag, Object, Part, PieceStart, SourceConditions};
 use protocol::types::Timestamp;
 
 use crate::body::Checksum;
 use crate::http::{Head, response};
 use crate::s3::range::{ByteRange, content_range};
-use crate::s3::{ErrorCode, S3Error, S3Result, conditions, headers, unsupported, version};
+use crate::s3::{ErrorCode, S3Error, S3Result, conditions, headers, multipart, unsupported, version};
 
 const CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
 const CHECKSUM_TYPE: HeaderName = HeaderName::from_static("x-amz-checksum-type");
@@ -97,6 +97,14 @@ impl ReadRequest {
         }
     }
 
+    /// The part that is wanted with its own checksums: those of the object do not fit its bytes.
+    pub(crate) fn part_with_checksums(&self) -> Option<u16> {
+        match self.wanted {
+            Wanted::Part(number) if self.with_checksums => Some(number),
+            _ => None,
+        }
+    }
+
     /// The status and the headers of an answer that holds this range of the object.
     pub(crate) fn describe(&self, object: &Object, range: &Range<u64>, answer: &mut response::Response) {
         let Object { summary, headers, tags, .. } = object;
@@ -133,6 +141,22 @@ pub(crate) fn write_checksums(object: &Object, headers: &mut HeaderMap) {
         let value = HeaderValue::try_from(checksum.to_string()).expect("base64 and digits");
         headers.insert(checksum.algorithm.header(), value);
         headers.insert(CHECKSUM_TYPE, HeaderValue::from_static(checksum.checksum_type().name()));
+    }
+}
+
+/// Those of a part of it, by the algorithms of the object. The type is that of the object's.
+pub(crate) fn write_part_checksums(object: &Object, part: &Part, headers: &mut HeaderMap) {
+    for whole in object.summary.checksums.iter().filter_map(Checksum::from_catalog) {
+        let of_part = part.checksums.iter().filter_map(Checksum::from_catalog);
+        let name = whole.algorithm.header();
+        match of_part.into_iter().find(|checksum| checksum.algorithm == whole.algorithm) {
+            Some(checksum) => {
+                let value = HeaderValue::try_from(checksum.to_string()).expect("base64 and digits");
+                headers.insert(name, value);
+                headers.insert(CHECKSUM_TYPE, HeaderValue::from_static(whole.checksum_type().name()));
+            }
+            None => drop(headers.remove(name)),
+        }
     }
 }
 
@@ -174,8 +198,7 @@ impl Wanted {
 }
 
 fn part_number(text: &str) -> S3Result<u16> {
-    let number = text.parse().ok().filter(|number| (1..=PART_NUMBER_MAX).contains(number));
-    number.ok_or_else(|| {
+    multipart::parse_part_number(text).ok_or_else(|| {
         S3Error::invalid_argument("Part number must be an integer between 1 and 10000, inclusive")
             .detail("ArgumentName", "partNumber")
             .detail("ArgumentValue", text)
@@ -308,6 +331,37 @@ mod tests {
     }
 
     #[test]
+    fn a_part_has_checksums_of_its_own() {
+        let of = |algorithm, bytes: &[u8]| Checksum::of(algorithm, bytes).to_catalog();
+        let part = Part {
+            number: 2,
+            size: 100,
+            digest: [0; 16],
+            last_modified: Timestamp::new(0),
+            checksums: vec![of(Algorithm::Crc64Nvme, b"part"), of(Algorithm::Crc32, b"part")],
+        };
+        let object = object(&format!("{ETAG_TEXT}-3"));
+        let written = |part: &Part| {
+            let mut headers = HeaderMap::new();
+            write_checksums(&object, &mut headers);
+            write_part_checksums(&object, part, &mut headers);
+            headers
+        };
+        let headers = written(&part);
+        let expected = Checksum::of(Algorithm::Crc32, b"part").to_string();
+        assert_eq!(text(&headers, "x-amz-checksum-crc32"), Some(expected.as_str()));
+        assert_eq!(text(&headers, "x-amz-checksum-type"), Some("FULL_OBJECT"));
+        assert!(!headers.contains_key("x-amz-checksum-crc64nvme"), "the object has none");
+        let bare = Part { checksums: Vec::new(), ..part };
+        assert!(!written(&bare).contains_key("x-amz-checksum-crc32"), "that of the object does not fit");
+
+        let enabled = [("x-amz-checksum-mode", "ENABLED")];
+        assert_eq!(request("partNumber=2", &enabled).unwrap().part_with_checksums(), Some(2));
+        assert_eq!(request("partNumber=2", &[]).unwrap().part_with_checksums(), None);
+        assert_eq!(request("", &enabled).unwrap().part_with_checksums(), None);
+    }
+
+    #[test]
     fn a_request_may_say_what_the_headers_of_the_answer_shall_be() {
         let query = "response-content-type=a%2Fb&response-expires=never&response-content-disposition=\
              attachment%3B%20filename%3D%22a%20b%22&response-content-encoding=x&response-content-language=y\
@@ -345,7 +399,14 @@ mod tests {
     #[test]
     fn parts_have_numbers() {
         let code = |query, headers: &[_]| request(query, headers).map(|_| ()).unwrap_err().code;
-        for query in ["partNumber=0", "partNumber=10001", "partNumber=x", "partNumber=", "partNumber=-1"] {
+        for query in [
+            "partNumber=0",
+            "partNumber=10001",
+            "partNumber=x",
+            "partNumber=",
+            "partNumber=-1",
+            "partNumber=%2B1",
+        ] {
             assert_eq!(code(query, &[]), ErrorCode::InvalidArgument, "{query}");
         }
         assert_eq!(code("partNumber=1", &[("range", "bytes=0-1")]), ErrorCode::InvalidRequest);

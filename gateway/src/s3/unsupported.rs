@@ -49,6 +49,11 @@ pub(crate) fn check(head: &Head) -> S3Result<()> {
     }
 }
 
+/// Whether a list was asked for by its short name, one that `check` lets pass.
+pub(crate) fn has_harmless_acl(head: &Head) -> bool {
+    head.headers.contains_key(ACL)
+}
+
 /// The bucket of the request. A client that says whose it believes the bucket to be is heard only if it
 /// is right, and what it asks for concerns that bucket and no later one of the same name.
 pub(crate) async fn expected_bucket<L: Link>(call: &Call<'_, L>) -> S3Result<BucketRef> {

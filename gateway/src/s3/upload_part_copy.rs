@@ -13,14 +13,14 @@ use protocol::catalog::{
 };
 use protocol::types::Timestamp;
 
-use super::copy_object::{find_source, of_source};
+use super::copy_object::{find_source, of_source, unreadable};
 use super::copy_source::CopySource;
 use super::multipart::{self, UploadRef};
 use super::object_body::ObjectBody;
 use super::{ErrorCode, S3Error, S3Result, bucket, put_object, unsupported};
 use crate::auth::signature::BodyAuth;
 use crate::body::{self, Algorithm, BODY_BYTES_MAX, Checksum, ChecksumKind, Digested, Payload};
-use crate::cluster::{ClusterError, Link, Record};
+use crate::cluster::{Link, Record};
 use crate::http::response::{self, Response};
 use crate::http::{Call, Head};
 use crate::s3::xml::Document;
@@ -233,16 +233,6 @@ enum Referred {
     Changed,
     /// The bytes do not lie in one piece.
     NeedsData,
-}
-
-/// A client that sends half a body is told so. Here it was we who did.
-fn unreadable(error: S3Error) -> S3Error {
-    match error.code {
-        ErrorCode::IncompleteBody | ErrorCode::RequestTimeout => {
-            ClusterError::Unavailable("the source of the copy could not be read").into()
-        }
-        _ => error,
-    }
 }
 
 fn stored(digested: &Digested) -> Checksums {

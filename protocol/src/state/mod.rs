@@ -24,6 +24,7 @@ use crate::tables::{ReplicaTables, TableFault};
 use crate::types::{Checksum, Incarnation, Nonce, Op, REPLICAS_MAX, ReplicaId, SessionId, Timestamp};
 use membership::Membership;
 
+#[derive(Clone)]
 pub struct State<M, T> {
     machine: M,
     tables: T,

@@ -40,7 +40,7 @@ pub enum Admission {
     SessionGone,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sessions {
     sessions_max: usize,
     window: u64,

@@ -28,7 +28,7 @@ pub(super) struct Slot {
 }
 
 /// Entries of the WAL by op and name, whether they belong to the log or not.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct WalIndex {
     known: BTreeMap<(Op, Checksum), bool>,
     writing: BTreeSet<(Op, Checksum)>,
@@ -78,6 +78,7 @@ impl WalIndex {
 /// The first slot may be a mere anchor: an entry that the durable checkpoint covers and that the WAL
 /// was allowed to forget. If the first slot lies above the checkpoint plus one, headers are missing
 /// in between; they are fetched downwards by the parent's name.
+#[derive(Clone)]
 pub(super) struct Log {
     slots: VecDeque<Slot>,
     wal: WalIndex,
@@ -392,6 +393,34 @@ impl Log {
         self.forget_foreign_bodies();
         self.advance_durable();
         connects || gap_above
+    }
+}
+
+/// For a model checker.
+#[cfg(feature = "models")]
+impl Log {
+    pub(super) fn identify(&self, out: &mut crate::codec::Encoder) {
+        out.count(self.slots.len());
+        for slot in &self.slots {
+            out.u128(slot.name.get());
+            out.u8(slot.body as u8);
+        }
+        out.count(self.wal.known.len());
+        for ((op, name), present) in &self.wal.known {
+            out.u64(op.get());
+            out.u128(name.get());
+            out.bool(*present);
+        }
+        out.count(self.wal.writing.len());
+        for (op, name) in &self.wal.writing {
+            out.u64(op.get());
+            out.u128(name.get());
+        }
+        out.u64(self.wal.uncertain_through.get());
+        out.count(self.bodies.len());
+        self.bodies.values().for_each(|entry| out.u128(entry.name.get()));
+        out.u64(self.checkpoint.get());
+        out.u64(self.durable_through.get());
     }
 }
 

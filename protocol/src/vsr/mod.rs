@@ -8,6 +8,8 @@ mod backup;
 mod checkpoint;
 mod effects;
 mod log;
+#[cfg(feature = "models")]
+mod models;
 mod peers;
 mod primary;
 mod reads;
@@ -27,6 +29,8 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
 
 pub use effects::{Effect, Event, Halt};
+#[cfg(feature = "models")]
+pub use models::Inspection;
 pub use peers::PeerStanding;
 pub use status::StatusName;
 
@@ -47,6 +51,7 @@ use peers::Peers;
 use repair::Repair;
 use status::Status;
 
+#[derive(Clone)]
 pub struct Replica<M, T> {
     config: Config,
     random: Xoshiro256PlusPlus,

@@ -35,7 +35,7 @@ pub struct PeerStanding {
     pub room: Room,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Peers {
     facts: [PeerFacts; REPLICAS_MAX],
 }
@@ -94,5 +94,14 @@ impl Peers {
         let facts = &mut self.facts[from.index()];
         facts.candidate = candidate;
         facts.candidate_at = now;
+    }
+}
+
+/// For a model checker.
+#[cfg(feature = "models")]
+impl Peers {
+    /// Heard of just now; nothing more is known.
+    pub(super) fn is_there(&mut self, replica: ReplicaId, now: Tick) {
+        self.facts[replica.index()] = PeerFacts { known: true, heard_at: now, ..PeerFacts::default() };
     }
 }

@@ -17,7 +17,7 @@ const FRUITLESS_ROUNDS_MAX: u32 = 4;
 /// The same, although some peer's WAL begins low enough: it may not reach up far enough, or be deaf.
 const FRUITLESS_ROUNDS_LIMIT: u32 = 20;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Repair {
     outstanding: BTreeMap<Op, Tick>,
     headers_at: Tick,
@@ -42,6 +42,27 @@ impl Repair {
 
     pub(super) fn forget(&mut self) {
         *self = Repair { headers_at: self.headers_at, ..Repair::default() };
+    }
+}
+
+/// For a model checker.
+#[cfg(feature = "models")]
+impl Repair {
+    pub(super) fn forget_time(&mut self, never: Tick) {
+        self.outstanding.clear();
+        self.headers_at = Tick::ZERO;
+        self.fruitless_rounds = 0;
+        self.round_at = never;
+        self.progress = Default::default();
+    }
+
+    pub(super) fn identify(&self, out: &mut crate::codec::Encoder) {
+        out.option(self.target, |out, (op, name)| {
+            out.u64(op.get());
+            out.u128(name.get());
+        });
+        out.count(self.ahead.len());
+        self.ahead.iter().for_each(|header| header.encode(out));
     }
 }
 

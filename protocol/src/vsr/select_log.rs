@@ -150,10 +150,12 @@ fn distinct<'a>(quorums: &Quorums, ballots: &'a [Ballot]) -> Result<Vec<&'a Ball
     for ballot in ballots.iter().filter(|ballot| well_formed(quorums, ballot)) {
         distinct.entry((ballot.replica, ballot.incarnation)).or_insert(ballot);
     }
-    for ballot in ballots.iter().filter(|ballot| well_formed(quorums, ballot)) {
-        if distinct[&(ballot.replica, ballot.incarnation)].vote != ballot.vote {
-            return Err(format!("replica {} voted twice, differently, in one view", ballot.replica));
-        }
+    // Of several who contradict themselves the first by number is named, whoever came first.
+    let contradicts = |ballot: &&Ballot| {
+        well_formed(quorums, ballot) && distinct[&(ballot.replica, ballot.incarnation)].vote != ballot.vote
+    };
+    if let Some(liar) = ballots.iter().filter(contradicts).map(|ballot| ballot.replica).min() {
+        return Err(format!("replica {liar} voted twice, differently, in one view"));
     }
     Ok(distinct.into_values().collect())
 }

@@ -9,6 +9,7 @@ use super::sync::Sync;
 use crate::entry::{Entry, Operation, Request};
 use crate::types::{ClientId, Nonce, Op, REPLICAS_MAX, ReplicaId, RequestNumber, SessionId, Tick, View};
 
+#[derive(Clone)]
 pub(super) enum Status {
     Primary(Primary),
     Backup(Backup),
@@ -53,6 +54,7 @@ pub(super) fn request_key(request: &Request) -> RequestKey {
     (session, request.number, request.client)
 }
 
+#[derive(Clone)]
 pub(super) struct Primary {
     /// The head of the log that this view began with. Reads and requests wait until it is applied.
     pub inherited: Op,
@@ -85,6 +87,7 @@ pub(super) struct Primary {
 }
 
 /// What waits for the confirmation that this replica still is the primary.
+#[derive(Clone)]
 pub(super) enum Question {
     Query {
         client: ClientId,
@@ -95,6 +98,7 @@ pub(super) enum Question {
     Standing(Request),
 }
 
+#[derive(Clone)]
 pub(super) struct PendingRead {
     pub question: Question,
     /// The answer must reflect everything up to here.
@@ -103,6 +107,7 @@ pub(super) struct PendingRead {
     pub sequence: u64,
 }
 
+#[derive(Clone)]
 pub(super) struct Backup {
     /// The newest heartbeat of this view. Duplicates of older ones keep nobody alive.
     pub heartbeat: u64,
@@ -115,6 +120,7 @@ pub(super) struct Backup {
     pub acknowledged: Op,
 }
 
+#[derive(Clone)]
 pub(super) struct ViewChange {
     /// Received votes for this view: one per replica, by identity and disk.
     pub ballots: BTreeMap<ReplicaId, Ballot>,
@@ -127,10 +133,12 @@ pub(super) struct ViewChange {
     pub durable_through: Op,
 }
 
+#[derive(Clone)]
 pub(super) struct Recovering {
     pub escalate_at: Tick,
 }
 
+#[derive(Clone)]
 pub(super) struct Rejoining {
     pub nonce: Nonce,
     pub ask_at: Tick,

@@ -22,6 +22,7 @@ const MANIFEST_RANGES_MAX: usize = 256;
 /// Bytes of rows in one answer, about.
 const ROWS_BYTES_MAX: usize = 256 << 10;
 
+#[derive(Clone)]
 pub(super) struct Sync {
     /// A checkpoint below this op would not help.
     minimum: Op,

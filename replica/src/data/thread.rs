@@ -361,10 +361,12 @@ impl DataThread {
 
 fn note(mark: Mark) {
     match mark {
-        Mark::Damaged { chunk } => tracing::warn!(?chunk, "a copy is damaged or gone"),
+        Mark::Damaged { chunk } => {
+            tracing::warn!(?chunk, "a copy is damaged or gone: it is replaced from another replica");
+        }
         Mark::NoSoundCopy { chunk } => tracing::error!(?chunk, "no replica has a sound copy"),
-        Mark::Rebuilt => tracing::info!("this disk holds everything that it should"),
-        Mark::Scrubbed { bytes } => tracing::info!(bytes, "everything here was verified"),
+        Mark::Rebuilt => tracing::info!("this disk holds again everything that it should"),
+        Mark::Scrubbed { bytes } => tracing::info!(bytes, "every chunk on this disk was read and verified"),
         Mark::Repaired { .. } | Mark::Settled { .. } | Mark::Collected { .. } => {
             tracing::debug!(?mark, "upkeep");
         }

@@ -11,7 +11,7 @@ use protocol::entry::Entry;
 use protocol::machine::Invalid;
 use protocol::message::Message;
 use protocol::tables::ReplicaTables;
-use protocol::types::{Checksum, Incarnation, Op, Peer, REPLICAS_MAX, ReplicaId};
+use protocol::types::{Checksum, Incarnation, Op, Peer, REPLICAS_MAX, ReplicaId, Room, View};
 use protocol::vsr::{Effect, Event, Halt};
 
 use super::Outbox;
@@ -19,6 +19,7 @@ use super::clock;
 use super::inbox::Inbox;
 use super::open::Core;
 use super::storage::{BackgroundTask, Queues, WalTask};
+use super::story;
 use super::vitals::{CoreVitals, Vitals};
 use crate::storage::disk::Disk;
 use crate::storage::space::{SpaceKeeper, SpaceNow};
@@ -106,6 +107,8 @@ pub(super) struct CoreThread<D: Disk> {
     pub(super) outgoing: Vec<(Peer, Message)>,
     pub(super) vitals: Arc<Vitals>,
     pub(super) events: BTreeMap<Event, u64>,
+    /// The last event that the log tells of, and its view.
+    pub(super) told: Option<(Event, View)>,
 }
 
 impl<D: Disk> CoreThread<D> {
@@ -199,7 +202,13 @@ impl<D: Disk> CoreThread<D> {
             self.queues.background.complete(BackgroundTask::Count(job));
         }
         if judged.room != self.core.room() {
-            tracing::info!(room = ?judged.room, available_bytes, needed_bytes = judged.needed_bytes, "space");
+            let words = match judged.room {
+                Room::Ample => "the disk has room",
+                Room::Pressed => "the disk may be full: what grows waits until the tables are written",
+                Room::Scarce => "the disk is full: only deletions are taken",
+                Room::Spent => "the disk is full: even deletions wait for room",
+            };
+            tracing::info!(available_bytes, needed_bytes = judged.needed_bytes, "{words}");
         }
         self.core.on_room(judged.room, effects);
     }
@@ -257,30 +266,12 @@ impl<D: Disk> CoreThread<D> {
 
     fn note(&mut self, event: Event) {
         *self.events.entry(event).or_default() += 1;
-        let rare = !matches!(
-            event,
-            Event::ReadIndexConfirmed
-                | Event::ReadWaitedForApply
-                | Event::PipelineFull
-                | Event::Throttled
-                | Event::CheckpointStarted
-                | Event::CheckpointDurable
-                | Event::CheckpointWaited
-                | Event::WalReclaimed
-                | Event::EntryRepaired
-                | Event::HeadersRepaired
-                | Event::RequestDuplicateAnswered
-                | Event::RequestDuplicateInPipeline
-                | Event::SyncRangeInstalled
-                | Event::SyncRangeSkipped
-                | Event::GrowthRefused
-                | Event::GrowthDelayed
-                | Event::FreeingDelayed
-                | Event::CarriedOn
-        );
-        if rare {
-            let (view, commit) = (self.core.view().get(), self.core.commit().get());
-            tracing::info!(?event, view, commit, "core");
+        let (view, commit) = (self.core.view(), self.core.commit());
+        // What is tried again until it succeeds is told once.
+        if let Some(words) = story::words(event)
+            && self.told.replace((event, view)) != Some((event, view))
+        {
+            tracing::info!(?event, view = view.get(), commit = commit.get(), "{words}");
         }
     }
 

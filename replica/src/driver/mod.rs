@@ -11,13 +11,14 @@
 //! ```
 //!
 //! In reading order: opening a disk (`open`), the loop (`core_thread`), the threads below it
-//! (`storage`), what they wait on (`inbox`), and what can be seen of them (`vitals`).
+//! (`storage`), what they wait on (`inbox`), and what can be seen of them (`vitals`) and told (`story`).
 
 pub mod clock;
 mod core_thread;
 mod inbox;
 mod open;
 mod storage;
+mod story;
 #[cfg(test)]
 mod tests;
 mod vitals;
@@ -34,7 +35,9 @@ use protocol::types::Peer;
 pub use core_thread::{Asked, Ended, LocalAnswer};
 pub use inbox::Inbox;
 use inbox::{Bounds, Lane};
-pub use open::{Core, OpenOptions, OpenReplica, StartError, format, format_replacement, open, past};
+pub use open::{
+    Core, OpenOptions, OpenReplica, StartError, cluster_size, format, format_replacement, open, past,
+};
 pub use vitals::{CoreVitals, Durations, Gauge, Vitals};
 
 use crate::storage::disk::Disk;
@@ -81,6 +84,7 @@ impl Driver {
             outgoing: Vec::new(),
             vitals: vitals.clone(),
             events: BTreeMap::new(),
+            told: None,
         };
         let core = std::thread::Builder::new().name("core".to_owned()).spawn(move || thread.run())?;
         Ok(Driver { handle: DriverHandle { inbox, vitals }, core, storage })

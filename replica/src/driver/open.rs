@@ -15,7 +15,7 @@ use protocol::vsr::Replica;
 
 use crate::storage::disk::Disk;
 use crate::storage::space::SpaceKeeper;
-use crate::storage::superblock::{Opened, SuperblockStore};
+use crate::storage::superblock::{self, Opened, SuperblockStore};
 use crate::storage::tables::{DiskTables, OpenError, TablesOptions};
 use crate::storage::wal::{Wal, WalOptions};
 
@@ -40,6 +40,8 @@ pub enum StartError {
     Foreign(String),
     /// The superblock cannot be believed: the disk has to be replaced.
     Unreadable(String),
+    /// Another release wrote the directory. Nothing is wrong with it.
+    OtherFormat(u32),
     Disk(io::Error),
 }
 
@@ -53,6 +55,12 @@ impl fmt::Display for StartError {
             StartError::Unreadable(reason) => write!(
                 f,
                 "the superblock cannot be read ({reason}): move the directory away and use `viewstone replace-disk`"
+            ),
+            StartError::OtherFormat(version) => write!(
+                f,
+                "another release of viewstone wrote this directory (format {version}; this one knows {}): start \
+                 that release. The data is untouched",
+                superblock::VERSION
             ),
             StartError::Disk(error) => write!(f, "the disk fails: {error}"),
         }
@@ -85,6 +93,7 @@ impl OpenOptions {
 pub fn past<D: Disk>(disk: &D, config: &Config) -> Result<Past, StartError> {
     match SuperblockStore::open(disk)? {
         Opened::NeverFormatted => Ok(Past::Blank),
+        Opened::OtherFormat(version) => Err(StartError::OtherFormat(version)),
         Opened::Unreadable(reason) => Err(StartError::Unreadable(reason)),
         Opened::Formatted(superblock, _) => {
             check_owner(&superblock, config)?;
@@ -94,10 +103,19 @@ pub fn past<D: Disk>(disk: &D, config: &Config) -> Result<Past, StartError> {
     }
 }
 
+/// How many replicas the disk's cluster has. None if the disk does not tell; `past` says why.
+pub fn cluster_size<D: Disk>(disk: &D) -> Result<Option<u8>, StartError> {
+    match SuperblockStore::open(disk)? {
+        Opened::Formatted(superblock, _) => Ok(Some(superblock.replica_count)),
+        Opened::NeverFormatted | Opened::Unreadable(_) | Opened::OtherFormat(_) => Ok(None),
+    }
+}
+
 /// Makes a blank disk that of a new cluster's replica. A disk that was formatted before is left alone.
 pub fn format<D: Disk>(disk: &D, config: &Config) -> Result<(), StartError> {
     match SuperblockStore::open(disk)? {
         Opened::Formatted(superblock, _) => check_owner(&superblock, config),
+        Opened::OtherFormat(version) => Err(StartError::OtherFormat(version)),
         Opened::Unreadable(reason) => Err(StartError::Unreadable(reason)),
         Opened::NeverFormatted => {
             let superblock =
@@ -112,6 +130,7 @@ pub fn format<D: Disk>(disk: &D, config: &Config) -> Result<(), StartError> {
 pub fn format_replacement<D: Disk>(disk: &D, config: &Config, nonce: Nonce) -> Result<(), StartError> {
     match SuperblockStore::open(disk)? {
         Opened::Formatted(..) => Err(StartError::Foreign("it is not empty".into())),
+        Opened::OtherFormat(version) => Err(StartError::OtherFormat(version)),
         Opened::Unreadable(reason) => Err(StartError::Unreadable(reason)),
         Opened::NeverFormatted => {
             let superblock = Superblock::replace(
@@ -160,6 +179,7 @@ pub fn open<D: Disk>(
     let (mut superblock, mut superblocks) = match SuperblockStore::open(disk)? {
         Opened::Formatted(superblock, store) => (*superblock, store),
         Opened::NeverFormatted => return Err(StartError::NotFormatted),
+        Opened::OtherFormat(version) => return Err(StartError::OtherFormat(version)),
         Opened::Unreadable(reason) => return Err(StartError::Unreadable(reason)),
     };
     check_owner(&superblock, config)?;

@@ -90,22 +90,27 @@ pub(crate) async fn keep_link(shared: Arc<Shared>, to: ReplicaId, place: String,
     let peer = Peer::Replica(to);
     let mut backoff = Backoff::new();
     let mut reachable = true;
+    let replica = to.get();
     loop {
         match shared.dialler.connect(peer, &place).await {
             Ok(connection) => {
                 let since = Instant::now();
-                tracing::info!(?peer, address = %connection.remote_address(), "connected");
+                if !shared.is_quiet {
+                    tracing::info!(replica, address = %connection.remote_address(), "connected to a replica");
+                }
                 reachable = true;
                 let why = run_link(&shared, peer, &connection, &outbox).await;
-                tracing::info!(?peer, %why, "connection lost");
+                if !shared.is_quiet {
+                    tracing::info!(replica, %why, "lost the connection to a replica");
+                }
                 if since.elapsed() >= LASTING {
                     backoff.reset();
                 }
             }
             Err(error) => {
                 // Once, and not with every attempt: a peer may be away for days.
-                if std::mem::replace(&mut reachable, false) {
-                    tracing::info!(?peer, place, %error, "cannot be reached");
+                if std::mem::replace(&mut reachable, false) && !shared.is_quiet {
+                    tracing::info!(replica, place, %error, "a replica cannot be reached: will try again and again");
                 }
             }
         }

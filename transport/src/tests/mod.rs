@@ -50,6 +50,7 @@ impl Member {
             listen: vec![],
             replicas: BTreeMap::new(),
             limits: Limits::default(),
+            is_quiet: false,
         };
         Member { settings, clock: endpoint::now }
     }

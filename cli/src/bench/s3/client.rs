@@ -2,6 +2,7 @@
 //! each connection of its pool.
 
 use std::fmt;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -12,9 +13,11 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::tls::Tls;
 use crate::commands::Failure;
 
 /// A server that says nothing for so long has failed.
@@ -32,23 +35,37 @@ pub(crate) struct Endpoint {
     /// With the port, as in the `Host` header.
     host: String,
     address: String,
+    tls: Option<Tls>,
     signer: Signer,
     signs_payload: bool,
 }
 
 impl Endpoint {
-    /// `url`: `http://host[:port]`.
-    pub(crate) fn parse(url: &str, signer: Signer, signs_payload: bool) -> Result<Endpoint, Failure> {
-        let Some(host) = url.strip_prefix("http://") else {
-            return Err(Failure::new(format!("{url}: an endpoint is written http://HOST:PORT")));
+    /// `url`: `http://host[:port]` or `https://host[:port]`. `roots`: a file with whom to trust then.
+    pub(crate) fn parse(
+        url: &str,
+        roots: Option<&Path>,
+        signer: Signer,
+        signs_payload: bool,
+    ) -> Result<Endpoint, Failure> {
+        let wrong = || Failure::new(format!("{url}: an endpoint is written http[s]://HOST:PORT"));
+        let (scheme, host) = url.split_once("://").ok_or_else(wrong)?;
+        let standard_port = match scheme {
+            "http" => 80,
+            "https" => 443,
+            _ => return Err(wrong()),
         };
         let host = host.strip_suffix('/').unwrap_or(host);
         if host.is_empty() || host.contains(['/', '?', '@']) {
-            return Err(Failure::new(format!("{url}: an endpoint is written http://HOST:PORT")));
+            return Err(wrong());
         }
-        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let address = if has_port { host.to_owned() } else { format!("{host}:80") };
-        Ok(Endpoint { host: host.to_owned(), address, signer, signs_payload })
+        let split = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok());
+        let (name, address) = match split {
+            Some((name, _)) => (name, host.to_owned()),
+            None => (host, format!("{host}:{standard_port}")),
+        };
+        let tls = if scheme == "https" { Some(Tls::new(name, roots)?) } else { None };
+        Ok(Endpoint { host: host.to_owned(), address, tls, signer, signs_payload })
     }
 }
 
@@ -170,10 +187,10 @@ impl Client {
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Refused> {
         let stream = TcpStream::connect(&self.endpoint.address).await.map_err(broken)?;
         stream.set_nodelay(true).map_err(broken)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        // It ends with its sender, and whoever waits for an answer hears of what goes wrong.
-        tokio::spawn(async move { drop(connection.await) });
-        Ok(sender)
+        match &self.endpoint.tls {
+            None => begin(stream).await,
+            Some(tls) => begin(tls.connect(stream).await.map_err(broken)?).await,
+        }
     }
 
     fn request(
@@ -197,6 +214,15 @@ impl Client {
         *request.headers_mut() = headers;
         Ok(request)
     }
+}
+
+async fn begin(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<SendRequest<Full<Bytes>>, Refused> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    // It ends with its sender, and whoever waits for an answer hears of what goes wrong.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(sender)
 }
 
 fn target(path: &str, query: &str) -> String {
@@ -229,9 +255,40 @@ async fn refusal(response: Response<Incoming>) -> Refused {
 mod tests {
     use super::*;
 
+    /// Of nobody: its key was thrown away.
+    const ROOT: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBmDCCAT6gAwIBAgIUcwitTfiF8hIjfX7zzh5w44BkBLQwCgYIKoZIzj0EAwIw\n\
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMTE1MzQyMFoYDzIxMjYxMDI4\n\
+MTUzNDIwWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO\n\
+PQMBBwNCAATiIzKBIJkKAiSbL0iRPkyugp1fyQUN6aLwV8gYo7xphX98ON4bYbdI\n\
+Q5oihZrwMC8vQ8cENwaYXrRGZHuTd8veo2wwajAdBgNVHQ4EFgQUNR75BOlgI+pc\n\
+BE8qQax1Tm7ef98wHwYDVR0jBBgwFoAUNR75BOlgI+pcBE8qQax1Tm7ef98wGgYD\n\
+VR0RBBMwEYIJbG9jYWxob3N0hwR/AAABMAwGA1UdEwEB/wQCMAAwCgYIKoZIzj0E\n\
+AwIDSAAwRQIhAPxvrlRJAzOgta61TIZGVsDGOTQtjy8yZIZPYcnk58/pAiBNZd7t\n\
+wz6l7hnu05H86BtW0sicCfKJeEknk1HPkvne5w==\n\
+-----END CERTIFICATE-----\n\n";
+
     fn endpoint(url: &str) -> Option<(String, String)> {
         let signer = Signer { access_key: "A".into(), secret: "S".into(), region: "us-east-1".into() };
-        Endpoint::parse(url, signer, true).ok().map(|endpoint| (endpoint.host, endpoint.address))
+        Endpoint::parse(url, None, signer, true).ok().map(|endpoint| (endpoint.host, endpoint.address))
+    }
+
+    #[test]
+    fn an_endpoint_over_tls_needs_somebody_to_trust() {
+        let parse = |url: &str, roots: &Path| {
+            let signer = Signer { access_key: "A".into(), secret: "S".into(), region: "us-east-1".into() };
+            Endpoint::parse(url, Some(roots), signer, true).map(|endpoint| endpoint.address)
+        };
+        let place = std::env::temp_dir().join(format!("viewstone-roots-{}", std::process::id()));
+        assert!(parse("https://localhost", &place).is_err(), "there is no such file");
+        std::fs::write(&place, "nobody").unwrap();
+        assert!(parse("https://localhost", &place).is_err());
+        std::fs::write(&place, ROOT).unwrap();
+        assert_eq!(parse("https://localhost", &place).unwrap(), "localhost:443");
+        assert_eq!(parse("https://[::1]:9000/", &place).unwrap(), "[::1]:9000");
+        assert!(parse("https://a b", &place).is_err());
+        std::fs::remove_file(&place).unwrap();
     }
 
     #[test]
@@ -240,7 +297,7 @@ mod tests {
         assert_eq!(endpoint("http://127.0.0.1:9000"), pair("127.0.0.1:9000", "127.0.0.1:9000"));
         assert_eq!(endpoint("http://localhost/"), pair("localhost", "localhost:80"));
         assert_eq!(endpoint("http://[::1]:9000"), pair("[::1]:9000", "[::1]:9000"));
-        for url in ["", "localhost:9000", "https://localhost", "http://", "http://a/b", "http://u@a"] {
+        for url in ["", "localhost:9000", "ftp://localhost", "http://", "http://a/b", "http://u@a"] {
             assert_eq!(endpoint(url), None, "{url}");
         }
     }

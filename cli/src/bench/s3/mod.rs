@@ -1,9 +1,10 @@
 //! Load on any S3 endpoint, as applications put it there: workers with a connection each, every one with
 //! keys of its own, so that each knows what is there and what must come back.
 //!
-//! In reading order: what is done (`Plan`, `run`), the workers (`worker`), and their requests (`client`).
+//! In reading order: what is done (`Plan`, `run`), the workers (`worker`), and their requests (`client`, `tls`).
 
 mod client;
+mod tls;
 mod worker;
 
 use std::sync::Arc;

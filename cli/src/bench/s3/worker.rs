@@ -173,7 +173,7 @@ mod tests {
 
     fn worker(number: usize) -> Worker {
         let signer = Signer { access_key: "A".into(), secret: "S".into(), region: "us-east-1".into() };
-        let endpoint = Endpoint::parse("http://127.0.0.1:1", signer, true).unwrap();
+        let endpoint = Endpoint::parse("http://127.0.0.1:1", None, signer, true).unwrap();
         Worker::new(number, Client::new(endpoint), "b", Body::new(Bytes::from_static(b"x")))
     }
 

@@ -251,6 +251,7 @@ pub(crate) fn transport(
         listen: vec![],
         replicas: (0..).map(ReplicaId::new).zip(cluster.peers().split(',').map(str::to_owned)).collect(),
         limits: transport::limits::Limits::default(),
+        is_quiet: false,
     })
     .unwrap()
 }

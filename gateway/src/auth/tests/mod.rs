@@ -3,6 +3,7 @@
 mod properties;
 mod refusals;
 mod vectors;
+mod version_2;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -102,7 +103,14 @@ impl Request {
 
     fn authenticate_at(&self, now: SystemTime) -> S3Result<(Caller, BodyAuth)> {
         let Request { method, host, path, query, headers } = self;
-        let request = SignedRequest { method, host, raw_path: path, raw_query: query, headers };
+        let request = SignedRequest {
+            method,
+            host,
+            raw_path: path,
+            raw_query: query,
+            headers,
+            host_bucket: self.host.strip_suffix(".s3.amazonaws.com"),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         runtime.expect("a runtime").block_on(authenticator().authenticate(&request, now))
     }

@@ -201,7 +201,14 @@ async fn only_the_right_secret_signs() {
         let mut headers = http::HeaderMap::new();
         signer.sign(request.to_sign(), &mut headers, "UNSIGNED-PAYLOAD", example_time()).unwrap();
         let Request { method, host, path, query, .. } = &request;
-        let request = SignedRequest { method, host, raw_path: path, raw_query: query, headers: &headers };
+        let request = SignedRequest {
+            method,
+            host,
+            raw_path: path,
+            raw_query: query,
+            headers: &headers,
+            host_bucket: None,
+        };
         let outcome = authenticator.authenticate(&request, example_time()).await;
         assert_eq!(outcome.err().map(|error| error.code), expected, "{access_key} {secret}");
     }

@@ -1,6 +1,7 @@
 //! The little that storage asks of a disk: a flat directory of files, written at offsets, with the
 //! moment of durability in the caller's hands.
 
+mod memory_disk;
 mod real_disk;
 mod simulated_disk;
 
@@ -9,6 +10,7 @@ use std::io;
 
 use bytes::Bytes;
 
+pub use memory_disk::{MemoryDisk, MemoryFile};
 pub use real_disk::{RealDisk, RealFile};
 pub use simulated_disk::{Damage, DamageKind, SimulatedDisk, SimulatedFile};
 
@@ -38,6 +40,9 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
 
     /// Makes all creations and removals so far durable.
     fn sync_names(&self) -> io::Result<()>;
+
+    /// Bytes that there are in all, whoever has them.
+    fn size(&self) -> io::Result<u64>;
 
     /// Bytes that can still be written. Others write too: a hint, not a promise.
     fn available(&self) -> io::Result<u64>;

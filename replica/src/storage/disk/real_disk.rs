@@ -33,10 +33,7 @@ impl RealDisk {
         std::fs::create_dir_all(path)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK_NAME))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
-            io::Error::new(
-                io::Error::from(error).kind(),
-                format!("{} is in use by another process", path.display()),
-            )
+            io::Error::new(io::Error::from(error).kind(), "it is in use by another process")
         })?;
         let handle = File::open(path)?;
         // The page cache may show what a killed process never synced. For all files at once: syncing
@@ -103,6 +100,11 @@ impl Disk for RealDisk {
 
     fn sync_names(&self) -> io::Result<()> {
         self.directory.handle.sync_all()
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        let space = rustix::fs::fstatvfs(&self.directory.handle)?;
+        Ok(space.f_blocks.saturating_mul(space.f_frsize))
     }
 
     fn available(&self) -> io::Result<u64> {

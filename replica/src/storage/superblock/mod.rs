@@ -32,7 +32,7 @@ pub const SUPERBLOCK_NAME: &str = "superblock";
 
 const COPY_COUNT: usize = 4;
 const MAGIC: &[u8; 8] = b"VIEWSUPR";
-const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 const HEADER_SIZE: usize = 64;
 const SLOT_SIZE: usize = 12 << 10;
 const _: () = assert!(HEADER_SIZE + SUPERBLOCK_SIZE_MAX <= SLOT_SIZE);
@@ -45,6 +45,8 @@ pub enum Opened<D: Disk> {
     NeverFormatted,
     /// There was a superblock, or may have been. Starting as if there had been none could vote twice.
     Unreadable(String),
+    /// Written by a release that this one does not know. Nothing is wrong with it.
+    OtherFormat(u32),
 }
 
 pub struct SuperblockStore<D: Disk> {
@@ -85,6 +87,7 @@ impl<D: Disk> SuperblockStore<D> {
         let newest = match judge(&slots) {
             Verdict::Newest(copy) => copy,
             Verdict::Blank => return Ok(Opened::NeverFormatted),
+            Verdict::OtherFormat(version) => return Ok(Opened::OtherFormat(version)),
             Verdict::Unreadable(reason) => return Ok(Opened::Unreadable(reason)),
         };
         let mut input = Decoder::new(newest.body.clone());
@@ -137,6 +140,7 @@ impl<D: Disk> SuperblockStore<D> {
 enum Verdict {
     Newest(Copy),
     Blank,
+    OtherFormat(u32),
     Unreadable(String),
 }
 
@@ -146,7 +150,7 @@ fn judge(slots: &[Slot]) -> Verdict {
         Slot::Foreign(version) => Some(version),
         _ => None,
     }) {
-        return Verdict::Unreadable(format!("superblock format {version} is unknown to this release"));
+        return Verdict::OtherFormat(*version);
     }
     let valid = |slot: &Slot| if let Slot::Valid(copy) = slot { Some(copy.clone()) } else { None };
     let copies: Vec<Copy> = slots.iter().filter_map(valid).collect();

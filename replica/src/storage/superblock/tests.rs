@@ -26,6 +26,7 @@ fn view_of(disk: &SimulatedDisk) -> Result<u64, &'static str> {
     match SuperblockStore::open(disk).unwrap() {
         Opened::Formatted(superblock, _) => Ok(superblock.view.get()),
         Opened::NeverFormatted => Err("never formatted"),
+        Opened::OtherFormat(_) => Err("of another release"),
         Opened::Unreadable(_) => Err("unreadable"),
     }
 }

@@ -201,6 +201,16 @@ fn two_entries_at_one_op_of_one_view_are_a_contradiction() {
     assert!(matches!(selection, Selection::Diverged(_)));
 }
 
+/// Two replicas contradict themselves: which of them is named does not depend on who was heard first.
+#[test]
+fn of_two_contradictions_the_same_one_is_always_named() {
+    let both = |replica| [ballot(replica, 1, &log(&[0]), &[]), ballot(replica, 1, &log(&[1]), &[])];
+    let ([a, b], [c, d]) = (both(0), both(2));
+    let ballots = [a, b, c, d];
+    check_any(&Quorums::of(3), &ballots);
+    assert!(matches!(select(&ballots), Selection::Diverged(why) if why.contains("replica 0")));
+}
+
 /// Only votes of the highest log view define the log, so only a break among them is one.
 #[test]
 fn a_log_that_is_no_chain_is_a_contradiction() {

@@ -325,6 +325,10 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.call()?.capacity)
+    }
+
     fn available(&self) -> io::Result<u64> {
         let world = self.call()?;
         match world.capacity {

@@ -1,30 +1,41 @@
 //! `viewstone dev`: a whole cluster and its S3 side in one process, durable in one directory.
+//!
+//! In reading order: where it is kept (`place`), and what it says (`greeting`).
+
+mod greeting;
+mod place;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use protocol::types::ReplicaId;
+use replica::storage::disk::Disk;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use transport::ClusterKey;
 
+use self::greeting::{Facts, Kept, greeting};
+use self::place::{Disks, Place, check_ports, replace_lost};
 use super::open_files::raise_limit;
 use super::signals::stop_upon_signal;
 use super::{Failure, print};
 use crate::process::{Shared, client, s3};
-use crate::settings::{Cluster, Listening, Logging, Reserve, S3, Seat, Setting, Sources, table};
+use crate::settings::{Cluster, Listening, Logging, Reserve, S3, Seat, Setting, Sources, size, table};
 use crate::{logging, process};
-
-const KEY_NAME: &str = "cluster-key";
 
 /// Known to everybody, and therefore good only where nobody else can reach.
 const ACCESS_KEY: &str = "viewstone";
 const SECRET_KEY: &str = "viewstone-secret";
+
+/// The disk is somebody's own, and full of other things: a share of it would be too much to ask for.
+const RESERVE: Reserve = Reserve::Bytes(512 << 20);
+
+/// After so long somebody wonders why it does not stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 fn settings() -> Vec<&'static Setting> {
     [S3::CREDENTIALS, &[&table::RESERVE], Logging::SETTINGS].concat()
@@ -42,12 +53,22 @@ pub(super) fn command() -> Command {
                 .help("Where everything is kept"),
         )
         .arg(
+            Arg::new("memory")
+                .long("memory")
+                .value_name("SIZE")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("2GiB")
+                .value_parser(size)
+                .conflicts_with("dir")
+                .help("Keep everything in so much memory [2GiB] and forget it at the end"),
+        )
+        .arg(
             Arg::new("replicas")
                 .long("replicas")
                 .value_name("NUMBER")
-                .default_value("3")
                 .value_parser(value_parser!(u8).range(1..=7))
-                .help("How many replicas. Fixed once there is data"),
+                .help("How many replicas: 1, 3 or 5, for instance. Fixed once there is data [default: 3]"),
         )
         .arg(
             Arg::new("listen")
@@ -71,8 +92,10 @@ pub(super) fn command() -> Command {
 /// What is run, and where.
 struct Plan {
     dir: PathBuf,
+    /// The bytes of memory, if nothing is to stay.
+    memory: Option<u64>,
     cluster: Cluster,
-    first_port: u16,
+    addresses: Vec<SocketAddr>,
     reserve: Reserve,
     s3: S3,
 }
@@ -81,20 +104,39 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let sources = Sources::of_process(matches, &settings())?;
     let listen = *matches.get_one::<SocketAddr>("listen").expect("it has a default");
     let s3 = s3_of(&sources, listen)?;
-    let reserve = Reserve::from(&sources)?;
-    let dir = matches.get_one::<PathBuf>("dir").expect("it has a default").clone();
-    let replicas = *matches.get_one::<u8>("replicas").expect("it has a default");
+    let memory = matches.get_one::<u64>("memory").copied();
+    // Memory that was given for this is for nothing else.
+    let standard = if memory.is_some() { Reserve::Bytes(0) } else { RESERVE };
+    let reserve = Reserve::given(&sources)?.unwrap_or(standard);
+    let replicas = matches.get_one::<u8>("replicas").copied();
     let first_port = *matches.get_one::<u16>("port").expect("it has a default");
     logging::start(Logging::calm(&sources)?);
     raise_limit();
 
-    let key = open_key(&dir)?;
-    let peers = (0..replicas).map(|id| address(first_port, id).to_string()).collect();
-    let plan = Plan { dir, cluster: Cluster { peers, key }, first_port, reserve, s3 };
+    let place = match memory {
+        Some(size) => Place::in_memory(size, replicas.unwrap_or(place::REPLICAS_STANDARD))?,
+        None => Place::on_disk(matches.get_one::<PathBuf>("dir").expect("it has a default"), replicas)?,
+    };
+    let addresses: Vec<_> = (0..place.replicas()).map(|id| address(first_port, id)).collect();
+    check_ports(&addresses)?;
+    let peers = addresses.iter().map(SocketAddr::to_string).collect();
+    let cluster = Cluster { peers, key: place.key };
+    let plan = Plan { dir: place.dir, memory: None, cluster, addresses, reserve, s3 };
+    match place.disks {
+        Disks::Real { disks, _lock } => run_to_its_end(plan, disks),
+        Disks::Memory { disks, size } => run_to_its_end(Plan { memory: Some(size), ..plan }, disks),
+    }
+}
+
+fn run_to_its_end<D: Disk>(plan: Plan, disks: Vec<D>) -> Result<ExitCode, Failure> {
+    let forgets = plan.memory.is_some();
+    let replaced = replace_lost(&plan.dir, &plan.cluster, &disks)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::new)?;
-    let ended = runtime.block_on(run_all(plan));
+    let ended = runtime.block_on(run_all(plan, disks, replaced));
     runtime.shutdown_background();
-    ended.map(|()| ExitCode::SUCCESS)
+    ended?;
+    print(if forgets { "  Stopped, and forgotten.\n" } else { "  Stopped.\n" })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn s3_of(sources: &Sources, listen: SocketAddr) -> Result<S3, Failure> {
@@ -124,28 +166,17 @@ fn address(first_port: u16, id: u8) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, first_port + u16::from(id)))
 }
 
-/// The same key as long as the directory lives: identities follow from it, and so does the cluster's name.
-fn open_key(dir: &Path) -> Result<ClusterKey, Failure> {
-    let path = dir.join(KEY_NAME);
-    std::fs::create_dir_all(dir).map_err(|error| Failure::new(format!("{}: {error}", dir.display())))?;
-    if !path.exists() {
-        let key = ClusterKey::generate().map_err(Failure::new)?;
-        key.write_new(&path).map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
-    }
-    ClusterKey::read(&path).map_err(Failure::new)
-}
-
 /// Until all have ended. The first that cannot go on ends the others.
-async fn run_all(plan: Plan) -> Result<(), Failure> {
+async fn run_all<D: Disk>(plan: Plan, disks: Vec<D>, replaced: Vec<ReplicaId>) -> Result<(), Failure> {
     let stop = stop_upon_signal().map_err(Failure::new)?;
-    let listeners = s3::listen(&plan.s3.listen)?;
+    let listeners = s3::listen(&plan.s3.listen, "--listen")?;
     let (end, ends) = watch::channel(false);
     let (tell, begun) = mpsc::unbounded_channel();
     let mut replicas = JoinSet::new();
-    for (id, _) in plan.cluster.replicas() {
+    for ((id, _), disk) in plan.cluster.replicas().zip(disks) {
         let (seat, listening) = seat_of(&plan, id);
         let tell = tell.clone();
-        let replica = process::run(seat, listening, ends.clone(), move |shared| {
+        let replica = process::run_on(disk, seat, listening, ends.clone(), move |shared| {
             let _ = tell.send(Arc::clone(shared));
         });
         replicas.spawn(replica);
@@ -153,14 +184,14 @@ async fn run_all(plan: Plan) -> Result<(), Failure> {
     drop(tell);
 
     let (quit, quits) = watch::channel(false);
-    let mut serving = tokio::spawn(serve(begun, plan, listeners, quits));
+    let mut serving = tokio::spawn(serve(begun, plan, replaced, listeners, quits));
     let served = {
         let mut stop = stop;
         tokio::select! {
             served = &mut serving => served,
             () = process::asked(&mut stop) => {
                 quit.send_replace(true);
-                serving.await
+                finish(&mut serving).await
             }
             // A replica that ends by itself ends all.
             Some(ended) = replicas.join_next() => {
@@ -177,18 +208,28 @@ async fn run_all(plan: Plan) -> Result<(), Failure> {
     served.map_err(Failure::new)?.and(ended)
 }
 
+/// Requests that run may end. If they take their time, that is said.
+async fn finish<T>(serving: &mut tokio::task::JoinHandle<T>) -> Result<T, tokio::task::JoinError> {
+    if let Ok(served) = tokio::time::timeout(STOP_PATIENCE, &mut *serving).await {
+        return served;
+    }
+    // Nobody reads what cannot be printed.
+    let _ = print("  Stopping as soon as the requests that run are done. Ctrl-C again ends them.\n");
+    serving.await
+}
+
 fn seat_of(plan: &Plan, id: ReplicaId) -> (Seat, Listening) {
     // All replicas live in one directory, beside the key: what is lost is lost with the key that
     // would tell, and a cluster whose key is gone is a new one in any case.
     let listening = Listening {
-        listen: vec![address(plan.first_port, id.get())],
+        listen: vec![plan.addresses[id.index()]],
         admin: None,
         reserve: plan.reserve,
         // All of them stop at once.
         hands_over: false,
         new_cluster: true,
     };
-    let dir = plan.dir.join(format!("replica-{id}"));
+    let dir = place::path_of(&plan.dir, id.get());
     (Seat { dir, replica: id, cluster: plan.cluster.clone() }, listening)
 }
 
@@ -204,6 +245,7 @@ async fn join(mut replicas: JoinSet<Result<(), Failure>>) -> Result<(), Failure>
 async fn serve(
     mut begun: mpsc::UnboundedReceiver<Arc<Shared>>,
     plan: Plan,
+    replaced: Vec<ReplicaId>,
     listeners: Vec<TcpListener>,
     stop: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
@@ -211,7 +253,7 @@ async fn serve(
     let Some(shared) = begun.recv().await else { return std::future::pending().await };
     let mut stopped = stop.clone();
     tokio::select! {
-        () = ready(&shared) => greet(&plan)?,
+        () = ready(&shared) => print(&greeting(&facts(&plan, &replaced)))?,
         () = process::asked(&mut stopped) => return Ok(()),
     }
     let client = client::beside(&shared)?;
@@ -221,36 +263,13 @@ async fn serve(
     ended
 }
 
+fn facts<'a>(plan: &'a Plan, replaced: &'a [ReplicaId]) -> Facts<'a> {
+    let kept = plan.memory.map_or(Kept::In(&plan.dir), Kept::InMemory);
+    Facts { cluster: &plan.cluster, s3: &plan.s3, kept, replaced }
+}
+
 async fn ready(shared: &Shared) {
     while !shared.status().ready {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-fn greet(plan: &Plan) -> Result<(), Failure> {
-    let S3 { listen, access_key, secret_key, region, .. } = &plan.s3;
-    let listen = listen[0];
-    // Whoever chose a secret knows it.
-    let shown = if secret_key == SECRET_KEY { SECRET_KEY } else { "$VIEWSTONE_SECRET_KEY" };
-    print(&format!(
-        "
-  Viewstone: {count} replicas in {dir}
-  S3 at http://{listen}   access key {access_key}   secret key {shown}
-
-  aws cli   export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={shown} AWS_DEFAULT_REGION={region}
-            aws --endpoint-url http://{listen} s3 mb s3://demo
-            aws --endpoint-url http://{listen} s3 cp README.md s3://demo/
-  rclone    rclone lsd ':s3,provider=Other,endpoint=\"http://{listen}\",access_key_id={access_key},secret_access_key={shown}:'
-  boto3     boto3.client('s3', endpoint_url='http://{listen}', region_name='{region}',
-                         aws_access_key_id='{access_key}', aws_secret_access_key='{shown}')
-  status    viewstone status --peers {peers} --cluster-key-file {key}
-
-  Ctrl-C stops it; what was acknowledged stays.
-
-",
-        count = plan.cluster.peers.len(),
-        dir = plan.dir.display(),
-        peers = plan.cluster.peers.join(","),
-        key = plan.dir.join(KEY_NAME).display(),
-    ))
 }
