@@ -1,6 +1,7 @@
 //! What no client should send: it is refused, and the server is there for the next one.
 
 use compat_tests::raw::{Request, Wire};
+use compat_tests::sign::UNSIGNED;
 
 use crate::bucket::Bucket;
 use crate::multipart::Upload;
@@ -128,4 +129,47 @@ async fn a_put_larger_than_may_be_is_refused_before_it_is_sent() {
         wire.read(false).unwrap()
     });
     answer.await.unwrap().refused(400, "EntityTooLarge");
+}
+
+/// Two lines are signed like one with a comma, which could be cut elsewhere; one of them would count.
+#[tokio::test]
+async fn a_copy_has_one_source() {
+    let bucket = Bucket::fresh().await;
+    bucket.put_all(&["a", "a,b"]).await;
+    let copy = Request::new("PUT", bucket.path("copy"));
+    let copy = copy.header("x-amz-copy-source", bucket.source("a")).header("x-amz-copy-source", "b");
+    let answer = copy.signed().send();
+    assert!(matches!(answer.status, 400 | 403), "{}", answer.text());
+    assert!(!bucket.has("copy").await);
+}
+
+/// A client that lost the upload's id, or means another version, must not find the object replaced.
+#[tokio::test]
+async fn a_part_without_an_upload_and_a_version_do_not_replace_an_object() {
+    let bucket = Bucket::fresh().await;
+    bucket.put("key", "value").send().await.unwrap();
+    for (name, value) in [("partNumber", "1"), ("versionId", "null")] {
+        let put = Request::new("PUT", bucket.path("key")).query(name, value).body("other");
+        put.signed().send().refused(400, "InvalidArgument");
+        assert_eq!(bucket.bytes("key").await, b"value", "{name}");
+    }
+}
+
+/// It would be stored compressed, and nobody would know.
+#[tokio::test]
+async fn a_body_that_is_compressed_on_its_way_is_refused() {
+    let bucket = Bucket::fresh().await;
+    let put = Request::new("PUT", bucket.path("key")).header("transfer-encoding", "gzip, chunked");
+    let answer = put.body("5\r\nvalue\r\n0\r\n\r\n").without_length().signed_as(UNSIGNED).send();
+    assert!(matches!(answer.status, 400 | 501), "{}", answer.text());
+    assert!(!bucket.has("key").await);
+}
+
+#[tokio::test]
+async fn head_is_not_told_that_an_object_has_no_bytes_because_it_is_unchanged() {
+    let bucket = Bucket::fresh().await;
+    bucket.put("key", "value").send().await.unwrap();
+    let head = Request::new("HEAD", bucket.path("key")).header("if-none-match", "*").signed().send();
+    assert_eq!(head.status, 304);
+    assert!(matches!(head.header("content-length"), None | Some("5")), "{:?}", head.headers);
 }
