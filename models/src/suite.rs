@@ -87,7 +87,7 @@ const fn planted(name: &'static str, about: &'static str, canary: Canary, bounds
 pub const SUITE: &[Case] = &[
     // The core as it is.
     holds("three-views", "1 operation, 3 views, crashes", CRASHES),
-    holds("two-operations", "2 operations, 2 views, crashes", TWO_OPERATIONS),
+    holds("two-operations", "2 operations, 2 views", Bounds { crashes: false, ..TWO_OPERATIONS }),
     holds("slow-disks", "1 operation, 2 views, crashes, writes under way", SLOW_DISKS),
     holds("short-suffix", "2 operations, 2 views, crashes, 1 entry in the pipeline", SHORT_SUFFIX),
     holds("lost-disk-0", "1 operation, 2 views, crashes, r0 rejoins", wiped(&[0], CRASHES_TWO_VIEWS)),
@@ -118,6 +118,7 @@ pub const SUITE: &[Case] = &[
     planted("hole", "P49", Canary::AckOverHole, TWO_OPERATIONS),
     planted("newer-view", "P74", Canary::NewerViewAdopted, CRASHES),
     // The core as it is, for a night.
+    large("two-operations-two-views-crashes", "2 operations, 2 views, crashes", TWO_OPERATIONS),
     large("two-operations-three-views", "2 operations, 3 views", Bounds { operations: 2, ..BASE }),
     large("two-operations-crashes", "2 operations, 3 views, crashes", Bounds { operations: 2, ..CRASHES }),
     large("three-views-slow-disks", "1 operation, 3 views, crashes, writes under way", {
