@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-const CRATES: [&str; 7] = ["cli", "compat-tests", "gateway", "protocol", "replica", "simulator", "transport"];
+const CRATES: [&str; 8] =
+    ["cli", "compat-tests", "gateway", "models", "protocol", "replica", "simulator", "transport"];
 /// Found in every crate without a map.
 const PLAIN: [&str; 5] = ["lib.rs", "main.rs", "mod.rs", "tests", "tests.rs"];
 

@@ -4,6 +4,7 @@ is not tried must not look as if it were."""
 import json
 import re
 import shlex
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +35,15 @@ class Image:
     # Made by the image, for volumes that are empty: path, and its mode.
     directories: dict = field(default_factory=dict)
     program: str = ""
+
+
+def check_context(root):
+    """Cargo builds nothing if any member of the workspace is missing."""
+    given = set((root / ".dockerignore").read_text().splitlines())
+    members = tomllib.loads((root / "Cargo.toml").read_text())["workspace"]["members"]
+    for name in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", *members]:
+        if f"!{name}" not in given:
+            raise Wrong(f".dockerignore keeps {name} from the build")
 
 
 def read_dockerfile(path):

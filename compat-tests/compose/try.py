@@ -22,6 +22,8 @@ INSIDE = "VIEWSTONE_COMPOSE_INSIDE"
 PAUSE_MAX = 3.0
 
 sys.path.insert(0, str(HERE))
+# The tree stays as it is.
+sys.dont_write_bytecode = True
 
 
 def main():
@@ -29,8 +31,9 @@ def main():
     if os.environ.get(INSIDE) is None:
         return enter()
     from containers import Machine
-    from files import read_compose, read_dockerfile
+    from files import check_context, read_compose, read_dockerfile
 
+    check_context(ROOT)
     image = read_dockerfile(ROOT / "Dockerfile")
     services = read_compose(ROOT / "docker-compose.yml", schema, {})
     print(f"docker-compose.yml fits its schema: {', '.join(services)}")

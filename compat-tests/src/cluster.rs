@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_s3::config::Builder;
 use serde_json::Value;
 
-use crate::server::{free_tcp_ports, free_udp_ports, is_ready, program, temporary};
+use crate::server::{Server, free_tcp_ports, free_udp_ports, is_ready, program, temporary};
 use crate::{sdk, server};
 
 const ACCESS_KEY: &str = "compat-tests";
@@ -21,6 +21,7 @@ pub struct Cluster {
     peers: Vec<String>,
     admins: Vec<String>,
     gateways: Vec<String>,
+    gateway_admins: Vec<String>,
     replicas: Vec<Option<Process>>,
     fronts: Vec<Option<Process>>,
     /// Told that the cluster is new: once, at the first start.
@@ -50,12 +51,13 @@ impl Cluster {
     /// All of it runs and is of use. `name` tells its directory from those of other tests.
     pub fn start(name: &str, replicas: usize, gateways: usize) -> Cluster {
         let at_loopback = |port: u16| format!("127.0.0.1:{port}");
-        let mut tcp = free_tcp_ports(replicas + gateways).into_iter().map(at_loopback);
+        let mut tcp = free_tcp_ports(replicas + 2 * gateways).into_iter().map(at_loopback);
         let mut cluster = Cluster {
             directory: temporary(name),
             peers: free_udp_ports(replicas).into_iter().map(at_loopback).collect(),
             admins: tcp.by_ref().take(replicas).collect(),
-            gateways: tcp.collect(),
+            gateways: tcp.by_ref().take(gateways).collect(),
+            gateway_admins: tcp.collect(),
             replicas: (0..replicas).map(|_| None).collect(),
             fronts: (0..gateways).map(|_| None).collect(),
             founded: vec![false; replicas],
@@ -110,8 +112,7 @@ impl Cluster {
 
     pub fn start_gateway(&mut self, id: usize) {
         let mut command = program();
-        // Several on one machine would want the same port for their metrics.
-        command.args(["gateway", "--admin", ""]);
+        command.args(["gateway", "--admin", &self.gateway_admins[id]]);
         command.args(["--s3-listen", &self.gateways[id], "--peers", &self.peers.join(",")]);
         command.arg("--cluster-key-file").arg(self.key());
         command.env("VIEWSTONE_ACCESS_KEY", ACCESS_KEY).env("VIEWSTONE_SECRET_KEY", SECRET_KEY);
@@ -120,6 +121,31 @@ impl Cluster {
 
     pub fn kill_gateway(&mut self, id: usize) {
         assert!(self.fronts[id].take().is_some(), "gateway {id} does not run");
+    }
+
+    /// One of the gateways, for requests that no SDK makes.
+    pub fn server(&self, gateway: usize) -> Server {
+        Server {
+            address: self.gateways[gateway].clone(),
+            access_key: ACCESS_KEY.to_owned(),
+            secret_key: SECRET_KEY.to_owned(),
+            is_ours: true,
+        }
+    }
+
+    /// Chunks on the disks of all replicas that run.
+    pub fn chunk_count(&self) -> u64 {
+        let count = |id| Some(self.document(id)?["data"]["chunks"].as_u64().expect("a count"));
+        self.wait("all that run to say what they hold", || self.running().map(count).sum())
+    }
+
+    /// Requests that a gateway is working on.
+    pub fn requests_running(&self, gateway: usize) -> u64 {
+        self.wait("a gateway's metrics", || {
+            let metrics = server::ask(&self.gateway_admins[gateway], "/metrics").ok()?;
+            let line = metrics.lines().find_map(|line| line.strip_prefix("viewstone_s3_requests_running "));
+            Some(line?.trim().parse().expect("a number"))
+        })
     }
 
     /// For the SDK, by one of the gateways.

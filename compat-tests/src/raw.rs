@@ -14,10 +14,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The keys of the server under test, now.
 pub fn signer() -> Signer {
-    let Server { access_key, secret_key, .. } = server();
+    signer_for(server())
+}
+
+fn signer_for(server: &Server) -> Signer {
     Signer {
-        access_key: access_key.clone(),
-        secret_key: secret_key.clone(),
+        access_key: server.access_key.clone(),
+        secret_key: server.secret_key.clone(),
         region: "us-east-1".to_owned(),
         service: "s3".to_owned(),
         at: Timestamp::now(),
@@ -27,6 +30,7 @@ pub fn signer() -> Signer {
 /// A request under construction. Nothing is checked or completed but what `signed` and `send` say.
 #[derive(Clone, Debug)]
 pub struct Request {
+    server: Server,
     pub method: String,
     /// Decoded.
     pub path: Vec<u8>,
@@ -42,11 +46,17 @@ pub struct Request {
 
 impl Request {
     pub fn new(method: &str, path: impl AsRef<[u8]>) -> Request {
+        Request::to(server(), method, path)
+    }
+
+    /// For another server than the one under test.
+    pub fn to(server: &Server, method: &str, path: impl AsRef<[u8]>) -> Request {
         Request {
+            server: server.clone(),
             method: method.to_owned(),
             path: path.as_ref().to_vec(),
             query: Vec::new(),
-            headers: vec![("host".to_owned(), server().address.clone().into_bytes())],
+            headers: vec![("host".to_owned(), server.address.clone().into_bytes())],
             body: Vec::new(),
             target: None,
             keeps_length: false,
@@ -108,7 +118,8 @@ impl Request {
     /// By header, with this as `x-amz-content-sha256`.
     #[must_use]
     pub fn signed_as(self, payload: &str) -> Request {
-        self.signed_by(&signer(), payload)
+        let signer = signer_for(&self.server);
+        self.signed_by(&signer, payload)
     }
 
     #[must_use]
@@ -120,7 +131,8 @@ impl Request {
 
     #[must_use]
     pub fn presigned(self, seconds: &str) -> Request {
-        self.presigned_by(&signer(), seconds)
+        let signer = signer_for(&self.server);
+        self.presigned_by(&signer, seconds)
     }
 
     /// By query: all headers so far are signed, the body is not.
@@ -134,7 +146,7 @@ impl Request {
     /// As one chunk of `aws-chunked` for each piece, all signed.
     #[must_use]
     pub fn chunked(self, pieces: &[&[u8]]) -> Request {
-        let (request, seed) = self.chunked_seed(pieces, sign::STREAMING, &signer());
+        let (request, seed) = self.chunked_seed(pieces, sign::STREAMING);
         request.0.body(signed_chunks(&request.1, &seed, pieces).0)
     }
 
@@ -143,7 +155,7 @@ impl Request {
     pub fn chunked_with_trailer(self, pieces: &[&[u8]], trailer: &[(&str, &str)]) -> Request {
         let names: Vec<&str> = trailer.iter().map(|(name, _)| *name).collect();
         let request = self.header("x-amz-trailer", names.join(","));
-        let (request, seed) = request.chunked_seed(pieces, sign::STREAMING_TRAILER, &signer());
+        let (request, seed) = request.chunked_seed(pieces, sign::STREAMING_TRAILER);
         let (mut body, last) = signed_chunks(&request.1, &seed, pieces);
         // The trailer stands where the empty line after the last chunk would.
         body.truncate(body.len() - 2);
@@ -162,7 +174,7 @@ impl Request {
     pub fn unsigned_chunks_with_trailer(self, pieces: &[&[u8]], trailer: &[(&str, &str)]) -> Request {
         let names: Vec<&str> = trailer.iter().map(|(name, _)| *name).collect();
         let request = self.header("x-amz-trailer", names.join(","));
-        let ((request, _), _) = request.chunked_seed(pieces, sign::STREAMING_UNSIGNED_TRAILER, &signer());
+        let ((request, _), _) = request.chunked_seed(pieces, sign::STREAMING_UNSIGNED_TRAILER);
         let mut body = Vec::new();
         for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
             body.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
@@ -177,15 +189,16 @@ impl Request {
         request.body(body)
     }
 
-    fn chunked_seed(self, pieces: &[&[u8]], payload: &str, signer: &Signer) -> ((Request, Signer), String) {
+    fn chunked_seed(self, pieces: &[&[u8]], payload: &str) -> ((Request, Signer), String) {
+        let signer = signer_for(&self.server);
         let decoded: usize = pieces.iter().map(|piece| piece.len()).sum();
         let request = self
             .header("content-encoding", "aws-chunked")
             .header("x-amz-decoded-content-length", decoded.to_string())
-            .signed_by(signer, payload);
+            .signed_by(&signer, payload);
         let authorization = request.header_text("authorization").expect("it was signed");
         let seed = authorization.rsplit('=').next().expect("it has a signature").to_owned();
-        ((request, signer.clone()), seed)
+        ((request, signer), seed)
     }
 
     fn parts<'a>(&'a self, payload: &'a str) -> Parts<'a> {
@@ -233,10 +246,10 @@ impl Request {
     }
 
     pub fn send(&self) -> Answer {
-        let mut wire = Wire::connect();
+        let mut wire = Wire::connect_to(&self.server);
         wire.write(&self.head());
         // A server that has seen enough need not read the rest.
-        let _ = wire.stream.write_all(&self.body);
+        wire.offer(&self.body);
         wire.read(self.method == "HEAD").expect("an answer")
     }
 }
@@ -262,7 +275,11 @@ pub struct Wire {
 
 impl Wire {
     pub fn connect() -> Wire {
-        let stream = TcpStream::connect(&server().address).expect("the server accepts connections");
+        Wire::connect_to(server())
+    }
+
+    pub fn connect_to(server: &Server) -> Wire {
+        let stream = TcpStream::connect(&server.address).expect("the server accepts connections");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout that is not zero");
         stream.set_nodelay(true).expect("an open socket");
         Wire { stream, buffer: Vec::new() }
@@ -270,6 +287,11 @@ impl Wire {
 
     pub fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the server reads");
+    }
+
+    /// Sends what the server takes of it. It may have seen enough, and closed the connection.
+    pub fn offer(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
     }
 
     /// Nothing more will be written.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// How long a start may take. Far more than it does.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Server {
     /// `host:port`
     pub address: String,

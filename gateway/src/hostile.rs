@@ -68,6 +68,7 @@ fn read_head(parts: http::request::Parts) {
         raw_query: &head.raw_query,
         headers: &head.headers,
         host: &head.host,
+        host_bucket: head.host_bucket.as_deref(),
     });
 }
 
@@ -84,10 +85,12 @@ mod tests {
     /// The requests that the fuzzer begins with.
     fn corpus() -> Vec<Vec<u8>> {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/gateway");
-        let mut files: Vec<_> =
-            std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut files: Vec<_> = std::fs::read_dir(directory)
+            .expect("a corpus")
+            .map(|entry| entry.expect("a file").path())
+            .collect();
         files.sort();
-        files.iter().map(|file| std::fs::read(file).unwrap()).collect()
+        files.iter().map(|file| std::fs::read(file).expect("a file")).collect()
     }
 
     #[test]

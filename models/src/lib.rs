@@ -5,3 +5,6 @@
 pub mod search;
 
 pub mod cluster;
+pub mod paper;
+
+pub mod suite;

@@ -64,9 +64,10 @@ pub enum Canary {
     ElectKeepsOwnLog,
     /// P29: one vote less than a quorum elects.
     ElectedByTooFew,
-    /// P45: acknowledgements count in later views, P50: and for whatever entry has that place now.
+    /// P45: what others are thought to have held in an earlier view counts as acknowledged in this one,
+    /// P50: and an acknowledgement for whatever entry has its place now.
     AckOfAnotherLog,
-    /// P51: a repaired entry extends the log, or takes the place of another one.
+    /// P51: a repaired entry becomes the head of the log.
     RepairMovesHead,
     /// P56: what an entry does depends on more than the log.
     ApplyDependsOnLife,

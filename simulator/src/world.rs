@@ -319,8 +319,15 @@ impl World {
         let Some(process) = host.process.as_mut().filter(|_| host.boot == boot) else { return false };
         let mut effects = Vec::new();
         feed(&mut process.core, &mut effects);
-        let checkpoint = process.core.checkpoint().op();
-        self.oracles.on_checkpoint(host.id, checkpoint);
+        let core = &process.core;
+        self.oracles.on_checkpoint(host.id, core.checkpoint().op());
+        if core.is_primary() {
+            let (quorums, own) = (&self.options.config.quorums, core.durable_through());
+            let held = self.oracles.holders.on_reign(quorums, host.id, core.view(), core.commit(), own);
+            if let Err(what) = held {
+                self.failure.get_or_insert(what);
+            }
+        }
         self.perform(machine, effects);
         self.observe(machine);
         true
@@ -340,13 +347,6 @@ impl World {
             .then(|| (self.machines[machine].boot, core.log_view(), core.head().0));
         if let Err(what) = self.oracles.on_standing(id, standing) {
             self.failure.get_or_insert(what);
-        }
-        if core.is_primary() {
-            let (quorums, own) = (&self.options.config.quorums, core.durable_through());
-            let held = self.oracles.holders.on_reign(quorums, id, core.view(), core.commit(), own);
-            if let Err(what) = held {
-                self.failure.get_or_insert(what);
-            }
         }
         self.trace.status(
             machine,

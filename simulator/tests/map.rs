@@ -15,15 +15,15 @@ fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut open = vec![root()];
     while let Some(directory) = open.pop() {
-        for entry in std::fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        for entry in std::fs::read_dir(directory).expect("the tree can be read") {
+            let path = entry.expect("the tree can be read").path();
+            let name = path.file_name().expect("an entry has a name").to_string_lossy().into_owned();
             if path.is_dir() {
                 if name != "target" && !name.starts_with('.') {
                     open.push(path);
                 }
             } else if name.ends_with(".rs") {
-                let text = std::fs::read_to_string(&path).unwrap();
+                let text = std::fs::read_to_string(&path).expect("sources are text");
                 found.push((path.to_string_lossy().into_owned(), text));
             }
         }
@@ -32,7 +32,7 @@ fn sources() -> Vec<(String, String)> {
 }
 
 fn map() -> String {
-    let text = std::fs::read_to_string(root().join("docs/CORRECTNESS.md")).unwrap();
+    let text = std::fs::read_to_string(root().join("docs/CORRECTNESS.md")).expect("the map is there");
     text[text.find("## The map").expect("the document has a map")..].to_owned()
 }
 

@@ -18,6 +18,7 @@ mod endpoint;
 pub mod limits;
 
 mod budget;
+mod buffers;
 mod links;
 mod read;
 

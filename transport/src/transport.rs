@@ -18,6 +18,7 @@ use tokio::time;
 
 use crate::accept::{Doors, accept};
 use crate::budget::Budget;
+use crate::buffers::Buffers;
 use crate::calls::{CallError, CallRoute, IncomingCall};
 use crate::counters::{Book, Count, Counters};
 use crate::endpoint::{self, Dialler, Quic};
@@ -66,6 +67,7 @@ pub(crate) struct Shared {
     pub(crate) doors: Doors,
     pub(crate) book: Book,
     pub(crate) calls_room: Budget,
+    pub(crate) buffers: Buffers,
     pub(crate) calls_count: AtomicU64,
     pub(crate) handshakes_refused: Count,
     pub(crate) handshakes_retried: Count,
@@ -163,6 +165,7 @@ impl Transport {
             dialler,
             doors: Doors::new(limits.client_connections_max),
             book,
+            buffers: Buffers::default(),
             calls_room: Budget::of(limits.call_bytes_total as usize),
             calls_count: AtomicU64::new(0),
             handshakes_refused: Count::default(),

@@ -35,5 +35,8 @@ pub use signature::{BodyAuth, ChunkSigner};
 /// What a request claims, as far as it can be read: for whoever feeds it nonsense.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_claim(request: &SignedRequest<'_>) {
+    if let Ok(Some(claim)) = version_2::Claim::read(request) {
+        let _ = claim.verify(request, "a secret");
+    }
     let _ = claim::Claim::read(request);
 }

@@ -231,6 +231,8 @@ mod tests {
     /// All replicas have all chunks, and take a while to say so. Their log says nothing.
     struct Holders {
         chunks: Vec<Bytes>,
+        /// From this chunk on they never answer.
+        silent_from: u32,
     }
 
     impl Link for Holders {
@@ -245,6 +247,9 @@ mod tests {
             let DataBody::GetBlocks { chunk, first, count, .. } = body else {
                 return Err(Unreachable("nothing else is asked for".into()));
             };
+            if chunk.index >= self.silent_from {
+                std::future::pending::<()>().await;
+            }
             sleep(Duration::from_millis(5)).await;
             let bytes = &self.chunks[chunk.index as usize];
             let at = |block: u32| ((block * BLOCK_SIZE) as usize).min(bytes.len());
@@ -257,7 +262,7 @@ mod tests {
         }
     }
 
-    fn record(chunks: Vec<Bytes>) -> Record<Holders> {
+    fn record(chunks: Vec<Bytes>, silent_from: u32) -> Record<Holders> {
         let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         let chunk_count = u32::try_from(chunks.len()).unwrap();
         let body = ChunkedBody {
@@ -269,7 +274,7 @@ mod tests {
         let id = BodyId { session: SessionId::new(1), upload: 1 };
         let source = PieceSource::Chunked { id, body, offset: 0 };
         let cluster = Cluster::start(
-            Holders { chunks },
+            Holders { chunks, silent_from },
             ClusterOptions {
                 cluster: ClusterId::new(1),
                 epoch: Epoch::ZERO,
@@ -298,6 +303,27 @@ mod tests {
         }
     }
 
+    /// Whoever asks for a large object is not kept waiting for all of it.
+    #[tokio::test(start_paused = true)]
+    async fn the_first_chunk_is_given_out_before_anything_of_the_second_has_come() {
+        let chunks: Vec<Bytes> = (1..=3).map(|seed| vec![seed; CHUNK_SIZE as usize].into()).collect();
+        let whole = chunks.concat();
+        let mut reader = record(chunks, 1).read(0..whole.len() as u64, 1).await.unwrap();
+        let begun = Instant::now();
+        let mut given = 0;
+        while given < CHUNK_SIZE as usize {
+            let bytes = reader.next().await.unwrap().unwrap();
+            assert!(
+                given > 0 || bytes.len() < CHUNK_SIZE as usize,
+                "the first bytes waited for the whole chunk"
+            );
+            assert!(bytes[..] == whole[given..given + bytes.len()]);
+            given += bytes.len();
+        }
+        assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
+        assert!(tokio::time::timeout(Duration::from_secs(1), reader.next()).await.is_err());
+    }
+
     /// What was read ahead had come long since, but nobody had looked at it: the reader took its holders
     /// for silent, and the client of a slow line lost its download.
     #[tokio::test(start_paused = true)]
@@ -305,7 +331,7 @@ mod tests {
         let chunk = |seed: u8, size: u32| Bytes::from(vec![seed; size as usize]);
         let chunks = vec![chunk(1, CHUNK_SIZE), chunk(2, CHUNK_SIZE), chunk(3, 7)];
         let whole = chunks.concat();
-        let mut reader = record(chunks).read(0..whole.len() as u64, 1).await.unwrap();
+        let mut reader = record(chunks, u32::MAX).read(0..whole.len() as u64, 1).await.unwrap();
         let mut read = Vec::new();
         for pause in (0..).map(|turn: u32| if turn.is_multiple_of(40) { 60 } else { 0 }) {
             match reader.next().await.unwrap() {

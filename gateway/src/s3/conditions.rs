@@ -1,7 +1,7 @@
 //! The conditions that a request may tie to an object: `If-Match` and its relatives.
 
 use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp as Moment;
 use jiff::civil::DateTime;
 use jiff::fmt::rfc2822::DateTimeParser;
@@ -62,7 +62,7 @@ pub(crate) fn for_source(head: &Head) -> S3Result<SourceConditions> {
 
 /// Whether an object may be read. If the client has it already, the answer says which one it has.
 pub(crate) fn check_read(conditions: &SourceConditions, object: &ObjectSummary) -> S3Result<()> {
-    let ObjectSummary { etag, last_modified, .. } = object;
+    let ObjectSummary { etag, last_modified, size, .. } = object;
     if !conditions.hold_as_unchanged(etag, *last_modified) {
         let failed = if conditions.if_match.is_some() { "If-Match" } else { "If-Unmodified-Since" };
         return Err(S3Error::new(ErrorCode::PreconditionFailed).detail("Condition", failed));
@@ -71,6 +71,7 @@ pub(crate) fn check_read(conditions: &SourceConditions, object: &ObjectSummary) 
         let error = S3Error::new(ErrorCode::NotModified);
         return Err(error
             .header(http::header::ETAG, response::etag(etag))
+            .header(http::header::CONTENT_LENGTH, HeaderValue::from(*size))
             .header(http::header::LAST_MODIFIED, response::http_date(*last_modified)));
     }
     Ok(())
@@ -255,7 +256,7 @@ mod tests {
             assert_eq!(outcome.clone().map_err(|error| error.status().as_u16()), expected, "{headers:?}");
             if expected == unmodified {
                 let names: Vec<_> = outcome.unwrap_err().headers.into_iter().map(|(name, _)| name).collect();
-                assert_eq!(names, ["etag", "last-modified"]);
+                assert_eq!(names, ["etag", "content-length", "last-modified"]);
             }
         }
     }

@@ -419,6 +419,6 @@ mod tests {
         let mut request = request("", &[("if-none-match", ETAG_TEXT)]).unwrap();
         let error = request.check(&object(ETAG_TEXT)).unwrap_err();
         let names: Vec<_> = error.headers.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["etag", "last-modified", "cache-control"]);
+        assert_eq!(names, ["etag", "content-length", "last-modified", "cache-control"]);
     }
 }

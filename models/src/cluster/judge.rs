@@ -1,12 +1,11 @@
 //! What must hold.
 
-use protocol::types::{Op, View};
+use protocol::entry::Operation;
+use protocol::types::{Op, ReplicaId, View};
 use protocol::vsr::StatusName;
 
 use super::mail::{Kind, MailId};
-use super::node::REPLICA_COUNT;
-use super::{Cluster, EntryId, World};
-use protocol::types::ReplicaId;
+use super::{Cluster, EntryId, Facts, World};
 
 /// So many durable copies commit an entry of three replicas.
 const REPLICATION: usize = 2;
@@ -124,26 +123,24 @@ impl Cluster {
     pub(super) fn judge_logs(&self, world: &World) -> Option<String> {
         let facts = world.nodes.map(|node| self.facts(node));
         for (index, entry, view) in self.committed(world.ledger) {
-            let here = |replica: usize| facts[replica].log.get(index);
-            for replica in 0..REPLICA_COUNT {
-                let Some(log_view) = Some(facts[replica].log_view)
-                    .filter(|_| facts[replica].status != StatusName::Rejoining && !facts[replica].amnesiac)
-                else {
+            for (replica, facts) in facts.iter().enumerate() {
+                // What is being fetched for a `Rejoin` is not a log of any view yet.
+                if facts.status == StatusName::Rejoining || facts.amnesiac {
                     continue;
-                };
-                let held = here(replica).map(|(held, _)| *held);
-                let lost = log_view > view && held != Some(entry);
-                let replaced = log_view == view && held.is_some_and(|held| held != entry);
+                }
+                let held = facts.log.get(index).map(|(held, _)| *held);
+                let lost = facts.log_view > view && held != Some(entry);
+                let replaced = facts.log_view == view && held.is_some_and(|held| held != entry);
                 if lost || replaced {
                     return Some(format!(
-                        "{} was committed in view {view}, and r{replica} holds the log of view {log_view} \
-                         without it",
+                        "{} was committed in view {view}, and r{replica} holds the log of view {} without it",
                         self.entry_text(entry),
+                        facts.log_view,
                     ));
                 }
             }
-            let holds = |replica: &usize| facts[*replica].amnesiac || here(*replica) == Some(&(entry, true));
-            if (0..REPLICA_COUNT).filter(holds).count() < REPLICATION {
+            let holds = |facts: &&&Facts| facts.amnesiac || facts.log.get(index) == Some(&(entry, true));
+            if facts.iter().filter(holds).count() < REPLICATION {
                 return Some(format!(
                     "{} was committed in view {view} and is durable on fewer than {REPLICATION} replicas",
                     self.entry_text(entry),
@@ -154,7 +151,6 @@ impl Cluster {
     }
 
     pub(super) fn entry_text(&self, entry: EntryId) -> String {
-        use protocol::entry::Operation;
         let entry = &self.entries[usize::from(entry)];
         let requests = entry.requests().unwrap_or_default();
         let what = match requests.first().map(|request| &request.operation) {

@@ -11,11 +11,11 @@ use protocol::types::{Checksum, Nonce, Op, Peer, ReplicaId, View};
 use super::Facts;
 
 /// The number of a message, the same for equal ones.
-pub type MailId = u16;
+pub(super) type MailId = u16;
 
 /// What decides whether a message can still have an effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     Prepare {
         view: View,
         commit: Op,
@@ -57,26 +57,26 @@ pub enum Kind {
     Repair,
 }
 
-pub struct Mail {
-    pub from: usize,
-    pub to: usize,
-    pub message: Message,
-    pub kind: Kind,
+pub(super) struct Mail {
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) message: Message,
+    pub(super) kind: Kind,
 }
 
 #[derive(Default)]
-pub struct Post {
+pub(super) struct Post {
     known: Vec<Mail>,
     numbers: HashMap<(usize, Bytes), MailId>,
 }
 
 impl Post {
-    pub fn get(&self, id: MailId) -> &Mail {
+    pub(super) fn get(&self, id: MailId) -> &Mail {
         &self.known[usize::from(id)]
     }
 
     /// The number of a message to a replica; none if the model does not carry it.
-    pub fn number(&mut self, to: Peer, message: Message) -> Option<MailId> {
+    pub(super) fn number(&mut self, to: Peer, message: Message) -> Option<MailId> {
         let (Peer::Replica(to), Peer::Replica(from)) = (to, message.from) else { return None };
         let kind = kind_of(&message);
         if kind == Kind::Ignored {
@@ -122,7 +122,7 @@ fn kind_of(message: &Message) -> Kind {
 /// Whether a message can never have an effect again: it is then taken out of the network, so that
 /// states which differ in nothing else are one. `settled` tells that the receiver's disk is its last
 /// one, so that its views only rise.
-pub fn is_dead(mail: &Mail, to: &Facts, from: &Facts, settled: bool) -> bool {
+pub(super) fn is_dead(mail: &Mail, to: &Facts, from: &Facts, settled: bool) -> bool {
     let sender = ReplicaId::new(u8::try_from(mail.from).expect("three replicas"));
     let receiver = ReplicaId::new(u8::try_from(mail.to).expect("three replicas"));
     match mail.kind {

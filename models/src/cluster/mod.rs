@@ -10,7 +10,7 @@ mod mail;
 mod moves;
 mod node;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -23,6 +23,7 @@ use protocol::types::{
 };
 use protocol::vsr::StatusName;
 
+pub use judge::PROPERTIES;
 use mail::{Kind, MailId, Post, is_dead};
 pub use node::Disks;
 use node::{CLUSTER, EPOCH, Input, Node, Outcome, REPLICA_COUNT};
@@ -32,6 +33,8 @@ use node::{CLUSTER, EPOCH, Input, Node, Outcome, REPLICA_COUNT};
 pub struct Bounds {
     /// Clients with one operation each. Every primary may get it, whether another one had it or not.
     pub operations: u8,
+    /// Entries that may be uncommitted. A vote and a `StartView` carry one header more than that.
+    pub pipeline_max: u64,
     /// Views begin with 1, which everybody follows in the beginning.
     pub views: u8,
     /// Whose disks are lost and replaced, one after the other, each at any moment.
@@ -179,6 +182,15 @@ impl Cluster {
     /// How many different replicas were seen.
     pub fn replicas_seen(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// Who was seen to vote again after its disk had been lost.
+    pub fn readmitted(&self) -> BTreeSet<u8> {
+        let back = |(node, facts): &(Node, Facts)| {
+            let is_back = facts.incarnation > 0 && !facts.amnesiac;
+            is_back.then(|| node.core().durable_superblock().replica.get())
+        };
+        self.nodes.iter().filter_map(back).collect()
     }
 
     fn facts(&self, node: NodeId) -> &Facts {

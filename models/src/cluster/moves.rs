@@ -21,7 +21,7 @@ impl Model for Cluster {
         let mut nodes = [0; REPLICA_COUNT];
         for (slot, id) in nodes.iter_mut().zip(0_u8..) {
             let superblock = Superblock::format(CLUSTER, EPOCH, ReplicaId::new(id), 3);
-            *slot = self.number_end(Node::on(superblock)).node;
+            *slot = self.number_end(Node::on(superblock, self.bounds.pipeline_max)).node;
         }
         let ledger = self.ledger_number(Vec::new());
         let mut world = World { nodes, mail: [].into(), ledger, wipes: 0, clients: 0 };
@@ -173,7 +173,7 @@ impl Cluster {
             Replacement::Amnesiac => Superblock::replace(CLUSTER, EPOCH, id, 3, nonce),
             Replacement::Blank => Superblock::format(CLUSTER, EPOCH, id, 3),
         };
-        let end = self.number_end(Node::on(superblock));
+        let end = self.number_end(Node::on(superblock, self.bounds.pipeline_max));
         let action = Action { replica: id.get(), what: What::Wipe, end: 0, follow: 0, follow_end: 0 };
         match self.after(world, replica, &end) {
             Ok(mut after) => {

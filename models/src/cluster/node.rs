@@ -16,16 +16,16 @@ use protocol::vsr::select_log::{Selection, select_log};
 use protocol::vsr::{Effect, Replica};
 use protocol::wal::{WalRecord, WalScan};
 
-pub const CLUSTER: ClusterId = ClusterId::new(3);
-pub const EPOCH: Epoch = Epoch::new(1);
-pub const REPLICA_COUNT: usize = 3;
+pub(super) const CLUSTER: ClusterId = ClusterId::new(3);
+pub(super) const EPOCH: Epoch = Epoch::new(1);
+pub(super) const REPLICA_COUNT: usize = 3;
 
 /// It stands still, like the ticks.
 const CLOCK: Timestamp = Timestamp::new(1 << 40);
 
 /// The application: the operations of these clusters are registrations, which need none.
 #[derive(Clone)]
-pub struct Nothing;
+pub(super) struct Nothing;
 
 impl Machine for Nothing {
     fn validate(&self, _: SessionId, _: &Bytes) -> Result<(), Invalid> {
@@ -52,18 +52,14 @@ impl Machine for Nothing {
 
 type Core = Replica<Nothing, MemoryTables>;
 
-/// No checkpoint is ever due, and a suffix reaches down to the beginning of every log of a model.
-pub fn limits() -> Limits {
-    Limits { batch_requests_max: 1, ..Limits::standard() }
-}
-
-fn config(replica: ReplicaId) -> Config {
+/// No checkpoint is ever due.
+fn config(replica: ReplicaId, pipeline_max: u64) -> Config {
     Config {
         cluster: CLUSTER,
         epoch: EPOCH,
         replica,
         quorums: Quorums::of(REPLICA_COUNT),
-        limits: limits(),
+        limits: Limits { pipeline_max, batch_requests_max: 1, ..Limits::standard() },
         timeouts: Timeouts::standard(),
     }
 }
@@ -80,7 +76,7 @@ pub enum Disks {
 
 /// What happens to a single replica.
 #[derive(Clone, Debug)]
-pub enum Input<'a> {
+pub(super) enum Input<'a> {
     Message(&'a Message),
     LeaveFor(View),
     Beat,
@@ -93,8 +89,9 @@ pub enum Input<'a> {
 }
 
 #[derive(Clone)]
-pub struct Node {
+pub(super) struct Node {
     core: Core,
+    pipeline_max: u64,
     /// Every entry that the WAL holds, whether it belongs to the log or not.
     wal: BTreeMap<(Op, Checksum), Entry>,
     appending: VecDeque<Entry>,
@@ -103,37 +100,37 @@ pub struct Node {
 
 /// One way in which a step may end.
 #[derive(Clone)]
-pub struct Outcome {
-    pub node: Node,
-    pub sent: Vec<(Peer, Message)>,
+pub(super) struct Outcome {
+    pub(super) node: Node,
+    pub(super) sent: Vec<(Peer, Message)>,
     /// What was known to be committed at any moment of the step, by op and name, and in which log view.
-    pub committed: Vec<(Op, Checksum, View)>,
+    pub(super) committed: Vec<(Op, Checksum, View)>,
     /// Ballots that were counted for a view that this replica was elected for.
-    pub counted: Option<(View, Vec<(ReplicaId, u64)>)>,
+    pub(super) counted: Option<(View, Vec<(ReplicaId, u64)>)>,
     /// It crashed on the way.
-    pub crashed: bool,
-    pub halt: Option<String>,
+    pub(super) crashed: bool,
+    pub(super) halt: Option<String>,
 }
 
 impl Node {
     /// Starts from a disk with this superblock and an empty log.
-    pub fn on(superblock: Superblock) -> Outcome {
-        let mut outcome = Outcome::of(Node::boot(superblock, BTreeMap::new()));
+    pub(super) fn on(superblock: Superblock, pipeline_max: u64) -> Outcome {
+        let mut outcome = Outcome::of(Node::boot(superblock, BTreeMap::new(), pipeline_max));
         let effects = outcome.node.start();
         outcome.finish(effects, None, Disks::AtOnce);
         outcome.node.core.forget_time();
         outcome
     }
 
-    fn boot(superblock: Superblock, wal: BTreeMap<(Op, Checksum), Entry>) -> Node {
-        let config = config(superblock.replica);
+    fn boot(superblock: Superblock, wal: BTreeMap<(Op, Checksum), Entry>, pipeline_max: u64) -> Node {
+        let config = config(superblock.replica, pipeline_max);
         let tables = MemoryTables::new(EntryHeader::genesis(CLUSTER, EPOCH));
         let state = State::new(Nothing, tables, config.limits).expect("memory does not rot");
         let record =
             |entry: &Entry| WalRecord { header: entry.header.clone(), name: entry.name, present: true };
         let scan = WalScan { records: wal.values().map(record).collect(), certain: true };
         let core = Replica::new(config, superblock, scan, state, 0);
-        Node { core, wal, appending: VecDeque::new(), writing: None }
+        Node { core, pipeline_max, wal, appending: VecDeque::new(), writing: None }
     }
 
     fn start(&mut self) -> Vec<Effect> {
@@ -142,24 +139,24 @@ impl Node {
         effects
     }
 
-    pub fn core(&self) -> &Core {
+    pub(super) fn core(&self) -> &Core {
         &self.core
     }
 
-    pub fn appends_pending(&self) -> bool {
+    pub(super) fn appends_pending(&self) -> bool {
         !self.appending.is_empty()
     }
 
-    pub fn superblock_pending(&self) -> bool {
+    pub(super) fn superblock_pending(&self) -> bool {
         self.writing.is_some()
     }
 
-    pub fn holds(&self, op: Op, name: Checksum) -> bool {
+    pub(super) fn holds(&self, op: Op, name: Checksum) -> bool {
         self.wal.contains_key(&(op, name))
     }
 
     /// Two nodes with one identity have the same future.
-    pub fn identity(&self) -> Vec<u8> {
+    pub(super) fn identity(&self) -> Vec<u8> {
         let mut identity = self.core.identity();
         // The core's index of the WAL tells what it holds; what is being appended is in it, too, but
         // not in which order.
@@ -170,7 +167,7 @@ impl Node {
     }
 
     /// All the ways in which this input may end: the first is the one without a crash.
-    pub fn step(&self, input: &Input<'_>, disks: Disks, may_crash: bool) -> Vec<Outcome> {
+    pub(super) fn step(&self, input: &Input<'_>, disks: Disks, may_crash: bool) -> Vec<Outcome> {
         let mut crashes = Vec::new();
         let mut outcome = Outcome::of(self.clone());
         let mut effects = Vec::new();
@@ -259,7 +256,7 @@ impl Outcome {
         }
         if let Some(ballots) = &inspection.elected_by {
             let quorums = Quorums::of(REPLICA_COUNT);
-            if let Selection::Chosen(chosen) = select_log(&quorums, limits().pipeline_max, ballots) {
+            if let Selection::Chosen(chosen) = select_log(&quorums, self.node.pipeline_max, ballots) {
                 let counted = ballots.iter().filter(|ballot| !chosen.stale.contains(&ballot.replica));
                 let counted = counted.map(|ballot| (ballot.replica, ballot.incarnation.get()));
                 self.counted = Some((core.view(), counted.collect()));
@@ -294,7 +291,7 @@ impl Outcome {
                     wal.insert((entry.op(), entry.name), entry.clone());
                 }
                 let mut after = Outcome {
-                    node: Node::boot(superblock.clone(), wal),
+                    node: Node::boot(superblock.clone(), wal, self.node.pipeline_max),
                     sent: self.sent.clone(),
                     committed: self.committed.clone(),
                     counted: self.counted.clone(),

@@ -25,7 +25,10 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         self.status = Status::Primary(Primary {
             inherited: self.log.head_op(),
             changed_at: self.log.head_op(),
-            acknowledged: [Op::ZERO; REPLICAS_MAX],
+            acknowledged: match planted(Canary::AckOfAnotherLog) {
+                false => [Op::ZERO; REPLICAS_MAX],
+                true => [self.log.head_op(); REPLICAS_MAX],
+            },
             queue: Default::default(),
             queue_bytes: 0,
             admitted: Default::default(),

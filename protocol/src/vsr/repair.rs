@@ -366,11 +366,11 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         self.request_bodies();
     }
 
-    /// The bug of P51: a repaired entry takes the place behind its parent, whatever the log has there.
+    /// The bug of P51: a repaired entry becomes the head, whatever the log has behind its parent.
     fn take_place(&mut self, entry: &Entry) {
         let (op, parent) = (entry.op(), entry.header.parent);
         let follows = op > Op::ZERO && self.log.slot(op.previous()).is_some_and(|slot| slot.name == parent);
-        if follows && self.log.slot(op).is_none_or(|slot| slot.name != entry.name) {
+        if follows {
             self.log.replace(vec![entry.header.clone()]);
         }
     }

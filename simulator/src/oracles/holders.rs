@@ -10,8 +10,8 @@ use protocol::types::{Op, ReplicaId, View};
 pub struct Holders {
     /// The highest op that each replica has acknowledged in each view.
     acknowledged: BTreeMap<(View, ReplicaId), Op>,
-    /// The commit number of each view's primary, as it was last seen. What it began with, it inherited.
-    committed: BTreeMap<View, Op>,
+    /// The highest commit number that any primary was seen with.
+    committed: Op,
 }
 
 impl Holders {
@@ -29,10 +29,10 @@ impl Holders {
         commit: Op,
         own: Op,
     ) -> Result<(), String> {
-        let known = self.committed.insert(view, commit).unwrap_or(commit);
-        if commit <= known {
+        if commit <= self.committed {
             return Ok(());
         }
+        self.committed = commit;
         let in_view = self.acknowledged.range((view, ReplicaId::ZERO)..=(view, ReplicaId::new(u8::MAX)));
         let others = in_view.filter(|((_, replica), op)| *replica != primary && **op >= commit).count();
         let holders = others + usize::from(own >= commit);

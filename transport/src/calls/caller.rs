@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::wire::{self, Head, ReadFault};
 use super::{CallError, reset};
+use crate::buffers::Buffers;
 use crate::counters::Tally;
 use crate::dial::Backoff;
 use crate::limits::CALL_BYTES_MAX;
@@ -46,7 +47,8 @@ impl CallRoute {
         let answer = async {
             let connection = self.connection(shared).await?;
             let call = shared.calls_count.fetch_add(1, Ordering::Relaxed);
-            exchange(&connection, DataMessage { cluster: shared.cluster, call, body }).await
+            let question = DataMessage { cluster: shared.cluster, call, body };
+            exchange(&connection, &shared.buffers, question).await
         };
         answer.await.inspect_err(|_| self.tally.calls_failed.add(1))
     }
@@ -95,7 +97,11 @@ async fn dial(
     }
 }
 
-async fn exchange(connection: &Connection, question: DataMessage) -> Result<DataBody, CallError> {
+async fn exchange(
+    connection: &Connection,
+    buffers: &Buffers,
+    question: DataMessage,
+) -> Result<DataBody, CallError> {
     let (send, receive) = connection.open_bi().await.map_err(lost)?;
     let mut unanswered = Unanswered { question: send, answered: false };
     match wire::write(&mut unanswered.question, &question).await {
@@ -115,7 +121,7 @@ async fn exchange(connection: &Connection, question: DataMessage) -> Result<Data
     if head.bytes_size() > answer_bytes_max(&question.body) {
         return Err(CallError::Nonsense("longer than what was asked for".into()));
     }
-    let answer = head.read_rest(&mut stream).await.map_err(failure)?;
+    let answer = head.read_rest(&mut stream, buffers).await.map_err(failure)?;
     if (answer.cluster, answer.call) != (question.cluster, question.call) || answer.body.is_call() {
         return Err(CallError::Nonsense("not the answer to this call".into()));
     }

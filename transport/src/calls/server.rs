@@ -81,7 +81,7 @@ impl Server<'_> {
         };
         let message = match small {
             Some(message) => message,
-            None => in_time(head.read_rest(stream)).await?,
+            None => in_time(head.read_rest(stream, &self.shared.buffers)).await?,
         };
         if message.cluster != self.shared.cluster {
             return Err(DecodeError::Invalid("DataMessage.cluster").into());

@@ -5,6 +5,7 @@ use protocol::codec::DecodeError;
 use protocol::data::message::{DataMessage, PREFIX_SIZE, Sizes};
 use quinn::{SendStream, WriteError};
 
+use crate::buffers::Buffers;
 use crate::read::{Broken, ChunkReader};
 
 /// Writes the message and ends the stream. The bytes are not copied: the stream keeps a share of them
@@ -47,10 +48,14 @@ impl Head {
     }
 
     /// Reads what follows.
-    pub(super) async fn read_rest(&self, stream: &mut ChunkReader) -> Result<DataMessage, ReadFault> {
-        let mut bytes = Vec::new();
-        stream.append(&mut bytes, self.sizes.bytes).await?;
-        Ok(DataMessage::decode(&self.bytes, Bytes::from(bytes))?)
+    pub(super) async fn read_rest(
+        &self,
+        stream: &mut ChunkReader,
+        buffers: &Buffers,
+    ) -> Result<DataMessage, ReadFault> {
+        let mut bytes = buffers.take(self.sizes.bytes);
+        stream.append(bytes.as_mut_vec(), self.sizes.bytes).await?;
+        Ok(DataMessage::decode(&self.bytes, bytes.freeze())?)
     }
 }
 

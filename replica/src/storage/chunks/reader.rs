@@ -168,10 +168,9 @@ impl<F: DiskFile> Located<F> {
             return Err(ReadFault::Absent);
         }
         let (start, end) = range(&outline, first, count)?;
-        let mut bytes = vec![0; end - start];
         let offset = self.bytes_offset(outline.length) + start as u64;
-        let read = self.file.read_at(offset, &mut bytes);
-        if !is_readable(read)? || !outline.verifies(first, &bytes) {
+        let bytes = self.bytes(offset, end - start)?;
+        if !outline.verifies(first, &bytes) {
             return Err(ReadFault::Damaged(self.copy));
         }
         Ok(ReadBlocks { outline, bytes: bytes.into() })
@@ -183,11 +182,7 @@ impl<F: DiskFile> Located<F> {
         if slot.root != *root {
             return Err(ReadFault::Absent);
         }
-        let mut bytes = vec![0; slot.length as usize];
-        let read = self.file.read_at(self.bytes_offset(slot.length), &mut bytes);
-        if !is_readable(read)? {
-            return Err(ReadFault::Damaged(self.copy));
-        }
+        let bytes = self.bytes(self.bytes_offset(slot.length), slot.length as usize)?;
         let outline = Outline::of(&bytes);
         if !outline.fits(root, slot.length) {
             return Err(ReadFault::Damaged(self.copy));
@@ -218,8 +213,15 @@ impl<F: DiskFile> Located<F> {
         }
     }
 
+    fn bytes(&self, offset: u64, size: usize) -> Result<Vec<u8>, ReadFault> {
+        self.judge(self.file.read_vec_at(offset, size))
+    }
+
     fn direct(&self, offset: u64, size: usize) -> Result<Bytes, ReadFault> {
-        let read = self.file.read_direct_at(offset, size);
+        self.judge(self.file.read_direct_at(offset, size))
+    }
+
+    fn judge<T>(&self, read: io::Result<T>) -> Result<T, ReadFault> {
         match read {
             Ok(bytes) => Ok(bytes),
             Err(error) if is_damage(&error) => Err(ReadFault::Damaged(self.copy)),

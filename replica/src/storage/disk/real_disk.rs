@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -200,6 +201,21 @@ impl DiskFile for RealFile {
         self.file.read_exact_at(out, offset)
     }
 
+    fn read_vec_at(&self, offset: u64, size: usize) -> io::Result<Vec<u8>> {
+        let mut out = Vec::with_capacity(size);
+        while out.len() < size {
+            let at = offset + out.len() as u64;
+            match rustix::io::pread(&*self.file, spare_capacity(&mut out), at) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // There may have been more room than was asked for.
+        out.truncate(size);
+        Ok(out)
+    }
+
     fn read_direct_at(&self, offset: u64, size: usize) -> io::Result<Bytes> {
         if let Some(file) = self.around_cache.handle()
             && let Some(bytes) = read_around_cache(file, offset, size)?
@@ -290,6 +306,7 @@ mod tests {
 
             let mut out = vec![9; PAGE_SIZE + pages.bytes().len()];
             file.read_at(0, &mut out).unwrap();
+            assert_eq!(file.read_vec_at(3, out.len() - 3).unwrap(), out[3..]);
             assert_eq!(out[..PAGE_SIZE], [7; PAGE_SIZE]);
             assert_eq!(out[PAGE_SIZE..][..2], [1, 0]);
             assert_eq!(out[2 * PAGE_SIZE..][..size], vec![2; size]);
