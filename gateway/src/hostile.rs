@@ -68,6 +68,7 @@ fn read_head(parts: http::request::Parts) {
         raw_query: &head.raw_query,
         headers: &head.headers,
         host: &head.host,
+        host_bucket: head.host_bucket.as_deref(),
     });
 }
 
