@@ -4,18 +4,17 @@ mod data;
 mod jobs;
 mod outside;
 mod settle;
+mod watch;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use bytes::Bytes;
 use protocol::catalog::Catalog;
-use protocol::entry::{Entry, Operation, Request};
-use protocol::machine::Machine as _;
+use protocol::entry::Entry;
 use protocol::message::{Body, Message};
 use protocol::state::{Outcome as RequestOutcome, Refusal};
-use protocol::tables::ReplicaTables as _;
-use protocol::types::{Checksum, ClientId, Op, Peer, ReplicaId, Room};
+use protocol::types::{Checksum, ClientId, Op, Peer, ReplicaId};
 use protocol::vsr::{Effect, Event as CoreEvent, Halt, StatusName};
 
 use crate::client::Clients;
@@ -28,6 +27,7 @@ use crate::oracles::{Chunks, Oracles};
 use crate::random::Random;
 use crate::trace::Trace;
 use outside::Said;
+use watch::{check_room, is_void};
 
 /// How often every core is told the time, in microseconds.
 const TICK: u64 = 10_000;
@@ -421,32 +421,6 @@ impl World {
         }
     }
 
-    /// What happens at the same time as something else: where two parts of the protocol meet.
-    fn notice_coincidence(&mut self, machine: usize, event: CoreEvent) {
-        let among = |status| {
-            let cores = self.machines.iter().filter_map(|machine| machine.process.as_ref());
-            cores.filter(|process| process.core.status() == status).count() > 0
-        };
-        let process = self.machines[machine].process.as_ref().expect("only processes have events");
-        let checkpointing = process.core.state().tables().frozen();
-        let (syncing, rejoining) = (among(StatusName::Syncing), among(StatusName::Rejoining));
-        match event {
-            CoreEvent::ViewChangeStarted => {
-                let reached = [
-                    (checkpointing, "view change during a checkpoint"),
-                    (syncing, "view change while somebody syncs"),
-                    (rejoining, "view change while somebody rejoins"),
-                ];
-                for (_, mark) in reached.iter().filter(|(reached, _)| *reached) {
-                    self.coverage.mark(*mark);
-                }
-            }
-            CoreEvent::EntryRepaired if checkpointing => self.coverage.mark("repair during a checkpoint"),
-            CoreEvent::SyncStarted if rejoining => self.coverage.mark("sync while somebody rejoins"),
-            _ => {}
-        }
-    }
-
     fn halted(&mut self, machine: usize, halt: Halt) {
         self.trace.note(self.now, Some(machine), &format!("halts: {halt:?}"));
         match halt {
@@ -656,31 +630,4 @@ impl World {
             }
         }
     }
-}
-
-/// A primary whose own disk is full must not give what grows a place in the log.
-fn check_room(core: &crate::node::Core, entry: &Entry) -> Result<(), String> {
-    let prepared = core.is_primary() && core.head() == (entry.op(), entry.name);
-    if !prepared || core.room() < Room::Scarce || entry.header.view != core.view() {
-        return Ok(());
-    }
-    let requests = entry.requests().map_err(|error| format!("op {} was prepared: {error}", entry.op()))?;
-    let grows = |request: &Request| match &request.operation {
-        Operation::Machine(operation) => core.state().machine().grows(operation),
-        _ => false,
-    };
-    match requests.iter().any(grows) {
-        true => Err(format!("op {} grows, and was prepared while the disk was full", entry.op())),
-        false => Ok(()),
-    }
-}
-
-/// Whether a message testifies for a disk of which the receiver knows that it was replaced.
-fn is_void(core: &crate::node::Core, message: &Message) -> bool {
-    let Peer::Replica(from) = message.from else { return false };
-    let testifies = matches!(
-        message.body,
-        Body::PrepareOk { .. } | Body::CommitOk { .. } | Body::DoViewChange(_) | Body::CheckpointRoot { .. }
-    );
-    testifies && message.incarnation < core.state().incarnations()[from.index()]
 }
