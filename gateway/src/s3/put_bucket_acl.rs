@@ -16,8 +16,9 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>, payload: Payload) -> S3R
     Ok(response::empty(StatusCode::OK))
 }
 
-/// Whether it asks for what is so anyhow. A list of a short name was looked at with the other headers.
+/// Whether it asks for what is so anyhow: by its document, or by a header with a short name.
 pub(super) async fn check<L: Link>(call: &Call<'_, L>, document: &[u8]) -> S3Result<()> {
+    unsupported::check(call.head)?;
     let owner = Owner::find(call).await?;
     if document.is_empty() && unsupported::has_harmless_acl(call.head) {
         return Ok(());
