@@ -105,15 +105,15 @@ impl Shared {
         }
     }
 
-    fn send(&self, messages: impl IntoIterator<Item = (Peer, Arc<Outgoing>)>) {
+    fn send(&self, messages: impl IntoIterator<Item = (Peer, Message)>) {
         let mut filled: Vec<(Arc<Outbox>, Class)> = Vec::new();
         for (to, message) in messages {
             let Some(outbox) = self.outbox(to) else {
                 self.messages_unroutable.add(1);
                 continue;
             };
-            outbox.push(&message);
-            let class = message.class();
+            let class = message.body.class();
+            outbox.push(Outgoing::new(message));
             if !filled.iter().any(|(other, of)| Arc::ptr_eq(other, &outbox) && *of == class) {
                 filled.push((outbox, class));
             }
@@ -202,13 +202,7 @@ impl Transport {
 
     /// Queues messages that are to leave together: few datagrams, and one awakening for each peer.
     pub fn send_batch(&self, messages: impl IntoIterator<Item = (Peer, Message)>) {
-        self.shared.send(messages.into_iter().map(|(to, message)| (to, Outgoing::new(message))));
-    }
-
-    /// The same message to several peers: encoded once.
-    pub fn send_to_all(&self, to: impl IntoIterator<Item = Peer>, message: Message) {
-        let message = Outgoing::new(message);
-        self.shared.send(to.into_iter().map(|peer| (peer, Arc::clone(&message))));
+        self.shared.send(messages);
     }
 
     /// Asks a replica for something of the data plane. How long to wait is the caller's decision:

@@ -55,7 +55,6 @@ pub(super) struct Holder {
 pub(super) enum Arrival {
     Answer { from: ReplicaId, call: u64, body: DataBody },
     CallFailed { replica: ReplicaId, call: u64 },
-    Unreachable { replica: ReplicaId },
 }
 
 enum Event {
@@ -167,11 +166,7 @@ impl Cluster {
         assert_eq!(DataMessage::decode(&Bytes::from(head), bytes).as_ref(), Ok(&message));
         let body = message.body;
         if self.holders[to.index()].mood == Mood::Down {
-            let arrival = match self.below(2) {
-                0 => Arrival::Unreachable { replica: to },
-                _ => Arrival::CallFailed { replica: to, call },
-            };
-            return self.post(0, Event::Arrival(arrival));
+            return self.post(0, Event::Arrival(Arrival::CallFailed { replica: to, call }));
         }
         if self.chance(self.loss_percent) {
             return self.lose(to, call);

@@ -1,7 +1,7 @@
 //! What waits to be sent to one peer. Putting something in never waits.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use protocol::message::{Class, Message};
@@ -10,27 +10,21 @@ use tokio::sync::Notify;
 use crate::counters::Tally;
 use crate::limits::{CLASSES, MESSAGE_BYTES_MIN, class_limits};
 
-/// A message on its way, perhaps to several peers: encoded once, by whoever sends it first, and not by
-/// the thread that decides.
+/// A message on its way. It is encoded by whoever writes it, and not by the thread that decides.
 pub(crate) struct Outgoing {
     message: Message,
     class: Class,
     size: usize,
-    frame: OnceLock<Bytes>,
 }
 
 impl Outgoing {
-    pub(crate) fn new(message: Message) -> Arc<Outgoing> {
+    pub(crate) fn new(message: Message) -> Outgoing {
         let size = message.size_hint().max(MESSAGE_BYTES_MIN);
-        Arc::new(Outgoing { class: message.body.class(), size, message, frame: OnceLock::new() })
-    }
-
-    pub(crate) fn class(&self) -> Class {
-        self.class
+        Outgoing { class: message.body.class(), size, message }
     }
 
     pub(crate) fn frame(&self) -> Bytes {
-        self.frame.get_or_init(|| self.message.encode()).clone()
+        self.message.encode()
     }
 }
 
@@ -48,12 +42,12 @@ struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    messages: VecDeque<Arc<Outgoing>>,
+    messages: VecDeque<Outgoing>,
     bytes: usize,
 }
 
 impl Waiting {
-    fn pop(&mut self) -> Option<Arc<Outgoing>> {
+    fn pop(&mut self) -> Option<Outgoing> {
         let oldest = self.messages.pop_front()?;
         self.bytes -= oldest.size;
         Some(oldest)
@@ -70,7 +64,7 @@ impl Outbox {
     ///
     /// When there is no room: a newer control message says more than an older one, so the oldest go.
     /// Of the log and of what is bulk, the older is what the peer needs first, so the new one goes.
-    pub(crate) fn push(&self, message: &Arc<Outgoing>) {
+    pub(crate) fn push(&self, message: Outgoing) {
         let class = message.class;
         let queue = &self.queues[class as usize];
         let room = class_limits(class).queued_bytes;
@@ -85,7 +79,7 @@ impl Outbox {
             dropped += 1;
         } else {
             waiting.bytes += message.size;
-            waiting.messages.push_back(Arc::clone(message));
+            waiting.messages.push_back(message);
         }
         drop(waiting);
         self.tally.dropped.add(class, dropped);
@@ -98,7 +92,7 @@ impl Outbox {
 
     /// Waits for messages of the class, and takes those that are there, in their order, about
     /// `bytes_max` of them. Only one may wait for a class.
-    pub(crate) async fn next_batch(&self, class: Class, bytes_max: usize) -> Vec<Arc<Outgoing>> {
+    pub(crate) async fn next_batch(&self, class: Class, bytes_max: usize) -> Vec<Outgoing> {
         let queue = &self.queues[class as usize];
         loop {
             let batch = queue.take(bytes_max);
@@ -123,7 +117,7 @@ impl Queue {
         self.waiting.lock().expect("nothing panics while it holds a queue")
     }
 
-    fn take(&self, bytes_max: usize) -> Vec<Arc<Outgoing>> {
+    fn take(&self, bytes_max: usize) -> Vec<Outgoing> {
         let mut waiting = self.waiting();
         let mut batch = Vec::new();
         let mut bytes = 0;

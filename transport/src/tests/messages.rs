@@ -53,7 +53,7 @@ async fn a_client_gets_its_replies_on_the_connection_on_which_it_asked() {
     assert!(inbox.replicas.try_recv().is_err());
 
     let reply = log(replica(0), 4);
-    server.send_to_all([client(9), client(10)], reply.clone());
+    server.send_batch([client(9), client(10)].map(|to| (to, reply.clone())));
     let received = time::timeout(PATIENCE, answers.replicas.recv()).await.unwrap().unwrap();
     assert_eq!((received.from, received.message), (replica(0), reply.clone()));
     assert_eq!(server.counters().messages_unroutable, 1);
@@ -150,7 +150,7 @@ async fn a_peer_that_starts_late_is_reached_and_gets_no_old_news() {
 fn a_full_queue_forgets_old_heartbeats_but_keeps_the_log_that_came_first() {
     let book = Book::default();
     let outbox = Outbox::new(book.tally(replica(0)));
-    let push = |message: Message| outbox.push(&Outgoing::new(message));
+    let push = |message: Message| outbox.push(Outgoing::new(message));
     let small = class_limits(Class::Control).queued_bytes as u64 / 1024;
     for sequence in 0..small + 10 {
         push(heartbeat(replica(1), sequence));

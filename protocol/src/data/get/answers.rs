@@ -42,18 +42,6 @@ impl Get {
         self.settle();
     }
 
-    /// No call to the replica will be answered.
-    pub fn on_unreachable(&mut self, now: Tick, replica: ReplicaId) {
-        self.advance(now);
-        let lost: Vec<u64> =
-            self.calls.iter().filter(|(_, call)| call.to == replica).map(|(call, _)| *call).collect();
-        for call in lost {
-            self.take_call(replica, call);
-        }
-        self.pause(replica);
-        self.settle();
-    }
-
     /// What was asked, if this call waits for an answer of this replica.
     fn take_call(&mut self, from: ReplicaId, call: u64) -> Option<Call> {
         self.calls.get(&call).filter(|asked| asked.to == from)?;

@@ -32,20 +32,6 @@ impl Put {
         self.settle();
     }
 
-    /// No call to the replica will be answered.
-    pub fn on_unreachable(&mut self, now: Tick, replica: ReplicaId) {
-        self.advance(now);
-        let lost = self.calls.iter().filter(|(_, (_, to))| *to == replica);
-        let lost: Vec<u64> = lost.map(|(call, _)| *call).collect();
-        self.silent.insert(replica, self.now.plus(self.settings.silence_ms));
-        for call in lost {
-            if let Some((index, place)) = self.take_call(replica, call) {
-                self.on_failed(index, place);
-            }
-        }
-        self.settle();
-    }
-
     /// The chunk and the place of the holder, if this call waits for an answer of this replica.
     fn take_call(&mut self, from: ReplicaId, call: u64) -> Option<(usize, usize)> {
         let (index, to) = *self.calls.get(&call)?;

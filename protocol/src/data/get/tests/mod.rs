@@ -418,7 +418,6 @@ fn answers_that_nobody_waits_for_are_ignored() {
         world.get.on_answer(Tick::ZERO, from, call, DataBody::NotHere);
         world.get.on_call_failed(Tick::ZERO, from, call);
     }
-    world.get.on_unreachable(Tick::ZERO, ReplicaId::new(201));
     assert_eq!(world.get.next_output(), None);
     world.cluster.send(to, call, body);
     finish(&mut world);

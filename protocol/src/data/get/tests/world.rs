@@ -195,7 +195,6 @@ impl World {
         match arrival {
             Arrival::Answer { from, call, body } => self.get.on_answer(now, from, call, body),
             Arrival::CallFailed { replica, call } => self.get.on_call_failed(now, replica, call),
-            Arrival::Unreachable { replica } => self.get.on_unreachable(now, replica),
         }
     }
 

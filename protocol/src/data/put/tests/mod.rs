@@ -120,23 +120,12 @@ fn an_owner_that_works_again_is_relied_on_again_even_if_others_are_quicker() {
     let forgiving = PutSettings { silence_ms: 300, ..settings() };
     let chunk_size = u32::try_from(CHUNK).unwrap();
     world.put = Put::new(world.cluster.layout, BODY, chunk_size, forgiving, 24, Tick::ZERO);
+    world.put.silent.insert(ReplicaId::new(0), Tick::ZERO.plus(forgiving.silence_ms));
     world.cluster.mood(ReplicaId::new(0), Mood::Slow(settings().grace_ms / 2));
-    world.put.on_unreachable(Tick::ZERO, ReplicaId::new(0));
     world.run_to_the_end();
     let debts = (0..900).filter(|index| nodes(&world, *index).len() < 3).collect::<Vec<_>>();
     assert!(debts.len() > 100, "{} debts", debts.len());
     assert!(debts.iter().all(|index| *index < 800), "{debts:?}");
-}
-
-#[test]
-fn who_is_known_to_be_unreachable_is_not_waited_for() {
-    let mut world = World::new(5, CHUNK, 21);
-    let order = world.cluster.order(0);
-    world.put.on_unreachable(Tick::ZERO, order[1]);
-    world.cluster.mood(order[1], Mood::Silent);
-    world.run_to_the_end();
-    assert_eq!(nodes(&world, 0), [order[0], order[2], order[3]]);
-    assert!(took_ms(&world) < settings().grace_ms);
 }
 
 /// With two of three the body is as durable as its record. What the third lacks is debt.

@@ -105,10 +105,6 @@ impl World {
                 self.in_network.remove(&call);
                 self.put.on_call_failed(now, replica, call);
             }
-            Arrival::Unreachable { replica } => {
-                self.in_network.retain(|_, (to, _)| *to != replica);
-                self.put.on_unreachable(now, replica);
-            }
         }
         self.collect();
     }
