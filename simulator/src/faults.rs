@@ -150,10 +150,12 @@ impl Nemesis {
                 | Event::RejoinPrepared
                 | Event::RejoinFinished
         );
-        // What was said in an earlier view comes when a view has just begun.
+        // What was said in an earlier view comes when a view has just begun. What a story holds back is
+        // the story's.
         if event == Event::ViewStartedAsPrimary
             && !world.nemesis.ended
             && world.holds_back()
+            && world.nemesis.is_holding()
             && world.nemesis.random.percent(50)
         {
             deed(world, None, "held messages released upon a new view");
@@ -194,6 +196,10 @@ impl Nemesis {
         };
         let fit: Vec<usize> = (0..count).filter(fit).collect();
         if fit.is_empty() { None } else { Some(*self.random.pick(&fit)) }
+    }
+
+    fn is_holding(&self) -> bool {
+        self.lifts.iter().any(|(_, lift)| matches!(lift, Lift::Release))
     }
 
     pub fn later(&mut self, now: u64, low: u64, high: u64, lift: Lift) {
