@@ -58,9 +58,12 @@ impl Disk for RealDisk {
     fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for item in std::fs::read_dir(&self.directory.path)? {
-            // A name that is not UTF-8 is not one of ours.
-            if let Ok(name) = item?.file_name().into_string()
+            let item = item?;
+            // A name that is not UTF-8 is not one of ours, nor is a directory: the root of a file system
+            // has its `lost+found`.
+            if let Ok(name) = item.file_name().into_string()
                 && name != LOCK_NAME
+                && item.file_type()?.is_file()
             {
                 names.push(name);
             }
@@ -312,6 +315,16 @@ mod tests {
             assert_eq!(out[2 * PAGE_SIZE..][..size], vec![2; size]);
             assert!(out[2 * PAGE_SIZE + size..].iter().all(|byte| *byte == 0));
         }
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    /// Such a directory has one from the beginning, and was refused as a disk that is not new.
+    #[test]
+    fn the_root_of_a_file_system_is_as_empty_as_any_other_directory() {
+        let path = directory("lost-and-found");
+        std::fs::create_dir_all(path.join("lost+found")).unwrap();
+        let disk = RealDisk::open(&path).unwrap();
+        assert!(disk.names().unwrap().is_empty());
         std::fs::remove_dir_all(&path).unwrap();
     }
 
