@@ -93,11 +93,13 @@ pub(super) enum Refused {
     /// Trying again may help.
     ForNow(String),
     ForGood(String),
+    /// It is not there.
+    Absent(String),
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Refused::ForNow(why) | Refused::ForGood(why)) = self;
+        let (Refused::ForNow(why) | Refused::ForGood(why) | Refused::Absent(why)) = self;
         f.write_str(why)
     }
 }
@@ -118,6 +120,15 @@ impl Client {
         Client { endpoint, connection: None, retries: 0 }
     }
 
+    /// Whether there is a bucket of this name. Not with HEAD, whose refusals do not say why.
+    pub(super) async fn is_there(&mut self, bucket: &str) -> Result<bool, Failure> {
+        match self.persist(&Method::GET, bucket, "location=", &Body::empty(), &mut |_, _| true).await {
+            Ok(_) => Ok(true),
+            Err(Refused::Absent(_)) => Ok(false),
+            Err(why) => Err(Failure::new(format!("GET {}: {why}", target(bucket, "location=")))),
+        }
+    }
+
     /// Sends a request until it is answered well, and gives the body of the answer to `take`, piece by piece.
     /// `take` says no to a piece that is wrong.
     pub(super) async fn ask(
@@ -128,17 +139,28 @@ impl Client {
         body: &Body,
         mut take: impl FnMut(usize, &[u8]) -> bool,
     ) -> Result<usize, Failure> {
+        let answered = self.persist(&method, path, query, body, &mut take).await;
+        answered.map_err(|why| Failure::new(format!("{method} {}: {why}", target(path, query))))
+    }
+
+    async fn persist(
+        &mut self,
+        method: &Method,
+        path: &str,
+        query: &str,
+        body: &Body,
+        take: &mut impl FnMut(usize, &[u8]) -> bool,
+    ) -> Result<usize, Refused> {
         let mut attempt = 0;
         loop {
-            match self.try_once(&method, path, query, body, &mut take).await {
-                Ok(length) => return Ok(length),
+            match self.try_once(method, path, query, body, take).await {
                 Err(Refused::ForNow(_)) if attempt < RETRIES => {
                     self.connection = None;
                     self.retries += 1;
                     tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
                     attempt += 1;
                 }
-                Err(why) => return Err(Failure::new(format!("{method} {}: {why}", target(path, query)))),
+                answered => return answered,
             }
         }
     }
@@ -244,10 +266,11 @@ async fn refusal(response: Response<Incoming>) -> Refused {
     }
     document.truncate(ERROR_BYTES);
     let why = format!("{status}: {}", String::from_utf8_lossy(&document));
-    if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
-        Refused::ForNow(why)
-    } else {
-        Refused::ForGood(why)
+    match status {
+        StatusCode::NOT_FOUND => Refused::Absent(why),
+        StatusCode::REQUEST_TIMEOUT => Refused::ForNow(why),
+        _ if status.is_server_error() => Refused::ForNow(why),
+        _ => Refused::ForGood(why),
     }
 }
 

@@ -130,6 +130,10 @@ pub(crate) async fn run(plan: Plan) -> Result<Report, Failure> {
     let body = Body::new(noise(plan.size));
     let mut client = Client::new(plan.endpoint.clone());
     let bucket = format!("/{}", plan.bucket);
+    // Whoever makes a bucket of its own again is told that it worked, and this one is removed in the end.
+    if client.is_there(&bucket).await? {
+        return Err(Failure::new(format!("the bucket {} exists: name one that does not", plan.bucket)));
+    }
     client.ask(Method::PUT, &bucket, "", &Body::empty(), |_, _| true).await?;
     let mut workers: Vec<Worker> = (0..plan.concurrency)
         .map(|number| Worker::new(number, Client::new(plan.endpoint.clone()), &plan.bucket, body.clone()))
@@ -137,10 +141,11 @@ pub(crate) async fn run(plan: Plan) -> Result<Report, Failure> {
     let mut report = Report::default();
     let outcome = measure_all(&plan, &mut workers, &mut report).await;
     // Also after a failure: what was made is removed, and the first failure is the one to tell.
-    let removed = remove(&mut workers).await;
+    let emptied = remove(&mut workers).await;
+    let removed = client.ask(Method::DELETE, &bucket, "", &Body::empty(), |_, _| true).await;
     outcome?;
+    emptied?;
     removed?;
-    client.ask(Method::DELETE, &bucket, "", &Body::empty(), |_, _| true).await?;
     Ok(report)
 }
 
