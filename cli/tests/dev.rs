@@ -224,13 +224,32 @@ fn a_directory_of_another_release_is_left_alone_and_said_to_be_one() {
 #[test]
 fn it_does_not_serve_other_machines_with_keys_that_everybody_knows() {
     let scratch = Scratch::new("dev-open");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_viewstone"));
-    command.args(["dev", "--listen", &format!("0.0.0.0:{}", scratch.s3), "--dir"]).arg(scratch.dir());
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("can be reached from other machines: set VIEWSTONE_ACCESS_KEY"), "{said}");
-    assert!(!scratch.dir().exists());
+    let refused = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(64));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("can be reached from other machines: set VIEWSTONE_ACCESS_KEY"), "{said}");
+        assert!(!scratch.dir().exists());
+    };
+    let program = || Command::new(env!("CARGO_BIN_EXE_viewstone"));
+    let dev = |command: &mut Command| {
+        command.args(["dev", "--listen", &format!("0.0.0.0:{}", scratch.s3), "--dir"]).arg(scratch.dir());
+    };
+    let published = |command: &mut Command| {
+        command.env("VIEWSTONE_ACCESS_KEY", "viewstone").env("VIEWSTONE_SECRET_KEY", "viewstone-secret");
+    };
+    let mut unset = program();
+    dev(&mut unset);
+    refused(&mut unset);
+    // As after trying the lines of the README in the same shell.
+    let mut in_the_environment = program();
+    dev(&mut in_the_environment);
+    published(&mut in_the_environment);
+    refused(&mut in_the_environment);
+    let mut gateway = program();
+    gateway.args(["gateway", "--peers", "127.0.0.1:1", "--cluster-key-file"]).arg(scratch.cluster.key());
+    published(&mut gateway);
+    refused(&mut gateway);
 }
 
 /// For containers and scripts: the exit status alone tells.

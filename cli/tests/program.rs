@@ -31,7 +31,7 @@ fn a_wrong_setting_is_named_with_its_origin_and_ends_the_program_at_once() {
     };
     assert_eq!(
         fails(&["--replica", "0", "--reserve", "much"]),
-        "viewstone: reserve, from --reserve: \"much\" is not a size such as 500MB, 1GiB or 5%\n"
+        "viewstone: reserve, from --reserve: \"much\" is not a size such as 500MB, 64M, 1GiB or 5%\n"
     );
     assert!(fails(&[]).contains("replica is missing: give --replica, VIEWSTONE_REPLICA"));
     assert!(fails(&["--replcia", "0"]).contains("--replica"), "clap suggests");

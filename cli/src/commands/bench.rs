@@ -13,7 +13,7 @@ use super::open_files::raise_limit;
 use super::{Failure, print};
 use crate::bench::{self, Plan, Report, s3};
 use crate::process::{self, client};
-use crate::settings::{self, Listening, Seat, Setting, Sources};
+use crate::settings::{self, Listening, Seat, Setting, SettingError, Sources};
 
 /// With a directory, the process runs a replica itself.
 fn settings() -> Vec<&'static Setting> {
@@ -128,7 +128,7 @@ fn s3_plan(url: &str, matches: &ArgMatches) -> Result<s3::Plan, Failure> {
     let number = |name: &str| *matches.get_one::<usize>(name).expect("it has a default");
     let credential = |name: &str, variable: &str| {
         let given = text(name).or_else(|| std::env::var(variable).ok());
-        given.ok_or_else(|| Failure::new(format!("--{name} or {variable} is needed")))
+        given.ok_or_else(|| SettingError::Together(format!("--{name} or {variable} is needed")))
     };
     let signer = Signer {
         access_key: credential("access-key", "VIEWSTONE_ACCESS_KEY")?,

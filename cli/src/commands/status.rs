@@ -31,7 +31,20 @@ pub(super) fn command() -> Command {
         .arg(flag("watch").help("Again and again, until interrupted"))
 }
 
+/// The cluster was not asked, which says nothing about it.
+const NOT_ASKED: u8 = 3;
+
 pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    match look(matches) {
+        Err(Failure::Other(why)) => {
+            eprintln!("viewstone: {why}");
+            Ok(ExitCode::from(NOT_ASKED))
+        }
+        looked => looked,
+    }
+}
+
+fn look(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let cluster = Cluster::from(&Sources::of_process(matches, Cluster::SETTINGS)?)?;
     let (json, watch) = (matches.get_flag("json"), matches.get_flag("watch"));
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::new)?;

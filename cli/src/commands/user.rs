@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, print};
 use crate::process::client;
-use crate::settings::{Cluster, Setting, Sources};
+use crate::settings::{Cluster, Setting, SettingError, Sources};
 use crate::table;
 
 pub(super) fn command() -> Command {
@@ -70,7 +70,10 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         let users = Users::new(client.cluster.clone(), &cluster.key);
         let answer = request.perform(&users).await;
         client.close().await;
-        answer.map_err(Failure::new)
+        answer.map_err(|error| match error {
+            UserError::Invalid(why) => Failure::Settings(SettingError::Together(why)),
+            error => Failure::new(error),
+        })
     })?;
     print(&if matches.get_flag("json") { answer.as_json() } else { answer.as_text() })?;
     Ok(ExitCode::SUCCESS)
@@ -171,7 +174,11 @@ impl Answer {
             }
             Answer::Changed { keys, how } => {
                 let lines = keys.iter().map(|key| format!("{how} {} of {}\n", key.access_key, key.user));
-                lines.chain(["Every gateway knows within five seconds.\n".to_owned()]).collect()
+                lines.chain([
+                    "Every gateway knows within five seconds; one that is cut off from the cluster accepts \
+                     what it knew for another minute.\n"
+                        .to_owned(),
+                ]).collect()
             }
         }
     }

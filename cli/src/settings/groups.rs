@@ -163,8 +163,10 @@ impl S3 {
         let Some((access_key, secret_key)) = S3::credentials(sources)? else {
             return Err(SettingError::Missing(&ACCESS_KEY));
         };
+        let listen = sources.optional(&S3_LISTEN, values::addresses)?.unwrap_or_else(everywhere);
+        S3::not_for_everybody(&listen, &secret_key)?;
         Ok(S3 {
-            listen: sources.optional(&S3_LISTEN, values::addresses)?.unwrap_or_else(everywhere),
+            listen,
             access_key,
             secret_key,
             region: sources.optional(&REGION, values::region)?.unwrap_or_else(|| S3::REGION.to_owned()),
@@ -177,6 +179,33 @@ impl S3 {
 impl S3 {
     /// Where a gateway alone tells of itself: beside a replica on the same machine.
     const ADMIN_STANDARD: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9101);
+
+    /// What `dev` takes on its own machine if it is given no secret. Everybody knows it.
+    pub(crate) const PUBLISHED_SECRET: &str = "viewstone-secret";
+
+    /// Nobody gets in from another machine with a secret that stands in the documentation, also where it
+    /// is in the environment.
+    pub(crate) fn not_for_everybody(listen: &[SocketAddr], secret: &str) -> Result<(), SettingError> {
+        let open = listen.iter().find(|address| !address.ip().is_loopback());
+        match open.filter(|_| secret == S3::PUBLISHED_SECRET) {
+            None => Ok(()),
+            Some(open) => Err(SettingError::Together(format!(
+                "{open} can be reached from other machines: set {} and {SECRET_KEY_VARIABLE} to keys of your own",
+                ACCESS_KEY.variable(),
+            ))),
+        }
+    }
+
+    /// What a shell makes the secret of, as far as it may be shown.
+    pub(crate) fn secret_for_shells(sources: &Sources, secret: &str) -> String {
+        match sources.find(&SECRET_KEY_FILE) {
+            _ if secret == S3::PUBLISHED_SECRET => secret.to_owned(),
+            Some((path, _)) if sources.variable(SECRET_KEY_VARIABLE).is_none() => {
+                format!("\"$(cat '{path}')\"")
+            }
+            _ => format!("\"${SECRET_KEY_VARIABLE}\""),
+        }
+    }
 
     pub(crate) fn admin(sources: &Sources) -> Result<Option<SocketAddr>, SettingError> {
         Ok(sources.optional(&ADMIN, values::admin)?.unwrap_or(Some(S3::ADMIN_STANDARD)))

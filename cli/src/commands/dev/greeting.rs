@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use protocol::types::ReplicaId;
 
-use super::SECRET_KEY;
 use super::place::KEY_NAME;
 use crate::settings::{Cluster, S3};
 use crate::status::size;
@@ -13,6 +12,8 @@ use crate::status::size;
 pub(super) struct Facts<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) s3: &'a S3,
+    /// As a shell is told.
+    pub(super) secret: &'a str,
     /// Its name, or the bytes of memory.
     pub(super) kept: Kept<'a>,
     pub(super) replaced: &'a [ReplicaId],
@@ -25,10 +26,9 @@ pub(super) enum Kept<'a> {
 }
 
 pub(super) fn greeting(facts: &Facts<'_>) -> String {
-    let S3 { listen, access_key, secret_key, region, .. } = facts.s3;
+    let S3 { listen, access_key, region, .. } = facts.s3;
     let endpoint = endpoint(listen[0]);
-    // Whoever chose a secret knows it.
-    let shown = if secret_key == SECRET_KEY { SECRET_KEY } else { "\"$VIEWSTONE_SECRET_KEY\"" };
+    let secret = facts.secret;
     let replicas = match facts.cluster.peers.len() {
         1 => "1 replica".to_owned(),
         count => format!("{count} replicas"),
@@ -52,9 +52,9 @@ pub(super) fn greeting(facts: &Facts<'_>) -> String {
     format!(
         "
   Viewstone: {kept}
-  S3 at {endpoint}   access key {access_key}   secret key {shown}
+  S3 at {endpoint}   access key {access_key}   secret key {secret}
 {news}
-  first     export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={shown} AWS_DEFAULT_REGION={region}
+  first     export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret} AWS_DEFAULT_REGION={region}
   aws cli   aws --endpoint-url {endpoint} s3 mb s3://demo
             aws --endpoint-url {endpoint} s3 cp README.md s3://demo/
   rclone    rclone lsd \":s3,provider=Other,endpoint='{endpoint}',access_key_id=$AWS_ACCESS_KEY_ID,secret_access_key='$AWS_SECRET_ACCESS_KEY':\"

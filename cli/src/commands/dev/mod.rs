@@ -27,9 +27,8 @@ use crate::process::{Shared, client, s3};
 use crate::settings::{Cluster, Listening, Logging, Reserve, S3, Seat, Setting, Sources, size, table};
 use crate::{logging, process};
 
-/// Known to everybody, and therefore good only where nobody else can reach.
+/// Goes with the secret that everybody knows.
 const ACCESS_KEY: &str = "viewstone";
-const SECRET_KEY: &str = "viewstone-secret";
 
 /// The disk is somebody's own, and full of other things: a share of it would be too much to ask for.
 const RESERVE: Reserve = Reserve::Bytes(512 << 20);
@@ -98,12 +97,15 @@ struct Plan {
     addresses: Vec<SocketAddr>,
     reserve: Reserve,
     s3: S3,
+    /// As a shell is told.
+    secret: String,
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let sources = Sources::of_process(matches, &settings())?;
     let listen = *matches.get_one::<SocketAddr>("listen").expect("it has a default");
     let s3 = s3_of(&sources, listen)?;
+    let secret = S3::secret_for_shells(&sources, &s3.secret_key);
     let memory = matches.get_one::<u64>("memory").copied();
     // Memory that was given for this is for nothing else.
     let standard = if memory.is_some() { Reserve::Bytes(0) } else { RESERVE };
@@ -121,7 +123,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     check_ports(&addresses)?;
     let peers = addresses.iter().map(SocketAddr::to_string).collect();
     let cluster = Cluster { peers, key: place.key };
-    let plan = Plan { dir: place.dir, memory: None, cluster, addresses, reserve, s3 };
+    let plan = Plan { dir: place.dir, memory: None, cluster, addresses, reserve, s3, secret };
     match place.disks {
         Disks::Real { disks, _lock } => run_to_its_end(plan, disks),
         Disks::Memory { disks, size } => run_to_its_end(Plan { memory: Some(size), ..plan }, disks),
@@ -143,14 +145,9 @@ fn s3_of(sources: &Sources, listen: SocketAddr) -> Result<S3, Failure> {
     let given = S3::credentials(sources)?;
     let (access_key, secret_key) = match given {
         Some(given) => given,
-        None if listen.ip().is_loopback() => (ACCESS_KEY.to_owned(), SECRET_KEY.to_owned()),
-        None => {
-            return Err(Failure::new(format!(
-                "{listen} can be reached from other machines: set VIEWSTONE_ACCESS_KEY and VIEWSTONE_SECRET_KEY \
-                 to keys of your own"
-            )));
-        }
+        None => (ACCESS_KEY.to_owned(), S3::PUBLISHED_SECRET.to_owned()),
     };
+    S3::not_for_everybody(&[listen], &secret_key)?;
     Ok(S3 {
         listen: vec![listen],
         access_key,
@@ -265,7 +262,7 @@ async fn serve(
 
 fn facts<'a>(plan: &'a Plan, replaced: &'a [ReplicaId]) -> Facts<'a> {
     let kept = plan.memory.map_or(Kept::In(&plan.dir), Kept::InMemory);
-    Facts { cluster: &plan.cluster, s3: &plan.s3, kept, replaced }
+    Facts { cluster: &plan.cluster, s3: &plan.s3, secret: &plan.secret, kept, replaced }
 }
 
 async fn ready(shared: &Shared) {
