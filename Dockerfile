@@ -23,7 +23,8 @@ RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin
 COPY --from=build /viewstone /usr/local/bin/viewstone
 USER 10001:10001
 WORKDIR /data
-ENV VIEWSTONE_DIR=/data
+# Fewer pools of memory than the C library would make: the same speed, less memory.
+ENV VIEWSTONE_DIR=/data MALLOC_ARENA_MAX=2
 VOLUME ["/data"]
 EXPOSE 9000/tcp 7400/udp
 STOPSIGNAL SIGTERM
