@@ -93,6 +93,9 @@ impl CatalogModel {
         let mut taken = 0;
         for upload in condemned {
             let left = self.limits.collect_parts_max - taken;
+            if left == 0 {
+                break;
+            }
             if let Some(surplus) = self.surplus.get_mut(upload) {
                 taken += take(surplus, left);
                 if surplus.is_empty() {

@@ -24,6 +24,9 @@ impl<T: Tables> Apply<'_, T> {
         let mut parts = 0;
         for upload in condemned {
             let left = self.catalog.limits.collect_parts_max - parts;
+            if left == 0 {
+                break;
+            }
             parts += self.take_apart(*upload, left)?;
         }
         Ok(Success::Collected { retired: forgotten, parts })

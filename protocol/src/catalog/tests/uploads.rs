@@ -297,6 +297,25 @@ fn a_reader_finds_the_rest_of_a_deleted_object_until_it_is_fenced_and_never_half
     assert_eq!(world.try_query(rest), Err(Error::NoSuchUpload));
 }
 
+/// A thousand large objects may be condemned at once: their layouts are forty rows each.
+#[test]
+fn a_collect_that_has_taken_its_fill_leaves_further_uploads_alone() {
+    let mut world = World::new();
+    world.catalog.limits.collect_parts_max = 1;
+    let condemned = [&b"a"[..], b"b"].map(|key| {
+        let (upload, parts) = world.upload(key, vec![(1, inline(5))]);
+        world.complete(key, upload, &parts).unwrap();
+        world.delete(key);
+        upload
+    });
+    world.advance_marks(0);
+    let collect = Operation::Collect { retired: Vec::new(), condemned: condemned.to_vec() };
+    assert_eq!(world.apply(collect.clone()), Ok(Success::Collected { retired: 0, parts: 1 }));
+    assert_eq!((world.tables.count(0x31), world.tables.count(0x33), world.tables.count(0x34)), (1, 1, 1));
+    assert_eq!(world.apply(collect), Ok(Success::Collected { retired: 0, parts: 1 }));
+    assert_eq!(world.tables.rows.len(), 1, "only the bucket is left");
+}
+
 #[test]
 fn parts_are_listed_in_pages() {
     let mut world = World::new();
