@@ -8,7 +8,7 @@ use bytes::Bytes;
 use protocol::catalog::BodyId;
 use protocol::catalog::{Operation, Query, QueryReply, Reply};
 use protocol::client::{Client, ClientError, ClientSettings, Failure, Output, Ticket};
-use protocol::data::fence::{Fence, ReadTicket};
+use protocol::data::fence::{Fence, READ_MS_MAX, ReadTicket};
 use protocol::data::placement::Layout;
 use protocol::message::Message;
 use protocol::types::{ClientId, ClusterId, Epoch, Op, ReplicaId, SessionId, Tick, Timestamp};
@@ -122,7 +122,7 @@ impl<L: Link> Cluster<L> {
             ),
             timeout: Duration::from_millis(options.settings.timeout_ms),
             clock,
-            fence: Fence::new(),
+            fence: Fence::new(READ_MS_MAX),
             waiting: BTreeMap::new(),
             waiting_for_session: Vec::new(),
             closing: None,
@@ -235,7 +235,8 @@ impl Drop for UploadGuard {
     }
 }
 
-/// A read that is under way, in the same way.
+/// A read that is under way, in the same way. What it protects may be collected after an hour all the
+/// same: who reads on finds its bytes, or finds that they are gone.
 pub(super) struct ReadGuard {
     ticket: ReadTicket,
     commands: mpsc::Sender<Command>,
@@ -245,9 +246,9 @@ pub(super) struct ReadGuard {
 impl ReadGuard {
     /// Of a read that no session knows of.
     pub(super) fn of_nobody() -> ReadGuard {
-        let mut fence = Fence::new();
+        let mut fence = Fence::new(READ_MS_MAX);
         fence.on_session_began(SessionId::new(1));
-        let ticket = fence.begin_read().expect("there is a session");
+        let ticket = fence.begin_read(Tick::ZERO).expect("there is a session");
         let (commands, _) = mpsc::channel(1);
         ReadGuard { ticket, commands }
     }
@@ -377,7 +378,7 @@ impl Task {
                 (Some(body), Some(commands)) => drop(answer.send(Ok(UploadGuard { body, commands }))),
                 _ => self.wait_for_session(Command::BeginUpload { answer }),
             },
-            Command::BeginRead { answer } => match (self.fence.begin_read(), self.commands.upgrade()) {
+            Command::BeginRead { answer } => match (self.fence.begin_read(now), self.commands.upgrade()) {
                 (Some(ticket), Some(commands)) => drop(answer.send(Ok(ReadGuard { ticket, commands }))),
                 _ => self.wait_for_session(Command::BeginRead { answer }),
             },
@@ -395,7 +396,7 @@ impl Task {
     /// deleted bytes go.
     fn renew_watermarks(&mut self) {
         self.fence.learn(self.client.newest_op());
-        let watermarks = self.fence.watermarks();
+        let watermarks = self.fence.watermarks(self.clock.now());
         self.client.set_watermarks(watermarks.oldest_live_upload, watermarks.oldest_read);
     }
 
@@ -492,7 +493,7 @@ mod tests {
             client,
             timeout: Duration::from_secs(1),
             clock,
-            fence: Fence::new(),
+            fence: Fence::new(READ_MS_MAX),
             waiting: BTreeMap::new(),
             waiting_for_session: Vec::new(),
             closing: None,
@@ -511,13 +512,13 @@ mod tests {
         task.obey(Command::BeginUpload { answer: upload });
         task.session_began(SessionId::new(4096));
         task.fence.learn(Op::new(9));
-        assert_eq!(task.fence.watermarks().oldest_live_upload, 1);
+        assert_eq!(task.fence.watermarks(Tick::ZERO).oldest_live_upload, 1);
 
         for _ in 0..2 {
             let command = queue.try_recv().expect("what was given to nobody has ended");
             task.obey(command);
         }
-        let marks = task.fence.watermarks();
+        let marks = task.fence.watermarks(Tick::ZERO);
         assert_eq!((marks.oldest_live_upload, marks.oldest_read), (2, Op::new(9)));
     }
 
