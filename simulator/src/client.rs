@@ -514,11 +514,13 @@ impl Clients {
         coverage.mark(match reason {
             Failure::Unknown => "outcome unknown",
             Failure::Full => "outcome: full",
-            Failure::Definite => "outcome: no effect",
+            Failure::Definite | Failure::SessionOver => "outcome: no effect",
             Failure::Invalid(_) => "outcome: invalid",
         });
         match reason {
-            Failure::Definite | Failure::Invalid(_) if matches!(call.action, Action::Write { .. }) => {
+            Failure::Definite | Failure::SessionOver | Failure::Invalid(_)
+                if matches!(call.action, Action::Write { .. }) =>
+            {
                 one.workload.learned(&call.action, &Outcome::NoEffect);
                 self.history.respond(call.id, now, Outcome::NoEffect);
             }

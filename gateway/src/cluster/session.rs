@@ -29,6 +29,9 @@ const QUEUE: usize = 4_096;
 /// For how long a caller waits for the first session.
 const SESSION_PATIENCE: Duration = Duration::from_secs(20);
 
+/// The bytes are on their way to being collected: whoever has them may send them again.
+const OUTLIVED: ClusterError = ClusterError::Unavailable("the upload outlived its session");
+
 #[derive(Clone, Debug)]
 pub struct ClusterOptions {
     pub cluster: ClusterId,
@@ -361,11 +364,14 @@ impl Task {
         let now = self.clock.now();
         match command {
             Command::Submit { body: Some(body), answer, .. } if !self.fence.is_upload_live(body) => {
-                let _ = answer.send(Err(ClusterError::Unavailable("the upload outlived its session")));
+                let _ = answer.send(Err(OUTLIVED));
             }
-            Command::Submit { operation, answer, .. } => {
+            Command::Submit { operation, body, answer } => {
                 let deadline = self.deadline();
-                let ticket = self.client.submit(now, operation, deadline);
+                let ticket = match body {
+                    Some(body) => self.client.submit_in(now, body.session, operation, deadline),
+                    None => self.client.submit(now, operation, deadline),
+                };
                 self.accepted(ticket, answer);
             }
             Command::Query { query, answer } => {
@@ -435,6 +441,7 @@ impl Task {
                     Err(match reason {
                         Failure::Unknown => ClusterError::Unknown,
                         Failure::Definite => ClusterError::Unavailable("no quorum answered in time"),
+                        Failure::SessionOver => OUTLIVED,
                         Failure::Full => ClusterError::Full,
                         Failure::Invalid(why) => ClusterError::Invalid(why),
                     }),
@@ -478,7 +485,10 @@ impl Task {
 
 #[cfg(test)]
 mod tests {
+    use protocol::message::Body;
     use protocol::quorums::Quorums;
+    use protocol::state;
+    use protocol::types::{Incarnation, Peer, RELEASE, RequestNumber, View};
 
     use super::*;
 
@@ -534,5 +544,40 @@ mod tests {
         let (answer, mut committed) = oneshot::channel();
         task.obey(Command::Submit { operation: Bytes::new(), body: Some(guard.body), answer });
         assert!(matches!(committed.try_recv(), Ok(Err(ClusterError::Unavailable(_)))));
+    }
+
+    /// It waited for an answer that would have told it: in the next session it would be malformed.
+    #[tokio::test]
+    async fn a_commit_that_waited_through_a_change_of_session_may_be_tried_again() {
+        let (mut task, _commands, _queue) = task();
+        task.session_began(SessionId::new(4096));
+        let (answer, mut begun) = oneshot::channel();
+        task.obey(Command::BeginUpload { answer });
+        let guard = begun.try_recv().expect("there is a session").expect("and so an upload");
+        let (answer, mut committed) = oneshot::channel();
+        task.obey(Command::Submit { operation: Bytes::new(), body: Some(guard.body), answer });
+        assert!(committed.try_recv().is_err(), "it waits");
+
+        let next = state::Reply {
+            client: ClientId::new(1),
+            session: SessionId::new(8192),
+            number: RequestNumber::new(1),
+            op: Op::new(2),
+            outcome: state::Outcome::Registered { window: 8 },
+        };
+        let message = Message {
+            cluster: ClusterId::new(2),
+            epoch: Epoch::ZERO,
+            release: RELEASE,
+            from: Peer::Replica(ReplicaId::ZERO),
+            view: View::ZERO,
+            incarnation: Incarnation::ZERO,
+            checkpoint: Op::ZERO,
+            floor: Op::ZERO,
+            body: Body::Reply(next),
+        };
+        task.client.on_message(task.clock.now(), message);
+        assert!(!task.perform(&|_, _| {}));
+        assert_eq!(committed.try_recv(), Ok(Err(OUTLIVED)));
     }
 }
