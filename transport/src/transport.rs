@@ -66,7 +66,10 @@ pub(crate) struct Shared {
     pub(crate) dialler: Dialler,
     pub(crate) doors: Doors,
     pub(crate) book: Book,
+    /// Of all callers.
     pub(crate) calls_room: Budget,
+    /// What clients may take of it.
+    pub(crate) client_calls_room: Budget,
     pub(crate) buffers: Buffers,
     pub(crate) calls_count: AtomicU64,
     pub(crate) handshakes_refused: Count,
@@ -177,6 +180,7 @@ impl Transport {
             book,
             buffers: Buffers::default(),
             calls_room: Budget::of(limits.call_bytes_total as usize),
+            client_calls_room: Budget::of(limits.call_bytes_of_clients() as usize),
             calls_count: AtomicU64::new(0),
             handshakes_refused: Count::default(),
             handshakes_retried: Count::default(),
