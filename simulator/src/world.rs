@@ -368,7 +368,10 @@ impl World {
             core.head().0,
             core.commit(),
         );
-        self.machines[machine].incarnation = core.durable_superblock().incarnation;
+        let superblock = core.durable_superblock();
+        let (incarnation, is_blank) = (superblock.incarnation, superblock.amnesiac.is_some());
+        let host = &mut self.machines[machine];
+        (host.incarnation, host.is_blank) = (incarnation, is_blank);
     }
 
     fn perform(&mut self, machine: usize, effects: Vec<Effect>) {
