@@ -139,6 +139,7 @@ impl World {
                     let entry = node.wal.iter().find(|entry| entry.name == name).cloned();
                     core.on_entry_read(op, name, entry, &mut more);
                 }
+                Effect::GoOn => core.go_on(&mut more),
                 // These tables vanish with the process, so the log must stay whole.
                 Effect::Reclaim { .. } | Effect::FlushCheckpoint | Effect::Event(_) => {}
                 Effect::Halt(why) => panic!("replica {index} stopped itself: {why:?}"),

@@ -25,7 +25,7 @@ use crate::options::{Options, Stack};
 use crate::random::Random;
 use crate::workload::{Action, Workload};
 pub use transfers::Missing;
-use transfers::{Contents, Event, Transfers};
+use transfers::{Contents, Event, Readers, Transfers};
 
 /// How often a client machine is told the time, in microseconds.
 const PACE: u64 = 10_000;
@@ -160,7 +160,12 @@ impl Clients {
         let layout = Layout::first(config.quorums);
         let begin = || {
             let random = Random::branch(random.word(), "transfers");
-            Transfers::new(layout, config.cluster, self.options.slow_reader_percent, random)
+            let readers = Readers {
+                slow_percent: self.options.slow_reader_percent,
+                pause_max: self.options.slow_reader_pause,
+                protected_ms: self.options.read_ms_max,
+            };
+            Transfers::new(layout, config.cluster, readers, random)
         };
         (self.options.stack == Stack::Whole).then(begin)
     }
@@ -260,7 +265,7 @@ impl Clients {
         let mut purpose = Purpose::Plain;
         if let (Some(transfers), Action::Read { query: Query::GetObject { pieces: Some(_), .. } }) =
             (&mut one.transfers, &action)
-            && let Some(ticket) = transfers.begin_read()
+            && let Some(ticket) = transfers.begin_read(now)
         {
             purpose = Purpose::Record(ticket);
         }
@@ -457,7 +462,7 @@ impl Clients {
         let one = &mut self.all[index];
         if let Some(transfers) = &mut one.transfers {
             transfers.learn(one.machine.newest_op());
-            let (oldest_live_upload, oldest_read) = transfers.watermarks();
+            let (oldest_live_upload, oldest_read) = transfers.watermarks(now);
             one.machine.set_watermarks(oldest_live_upload, oldest_read);
             sends.frames = transfers.take_frames();
         }
@@ -509,11 +514,13 @@ impl Clients {
         coverage.mark(match reason {
             Failure::Unknown => "outcome unknown",
             Failure::Full => "outcome: full",
-            Failure::Definite => "outcome: no effect",
+            Failure::Definite | Failure::SessionOver => "outcome: no effect",
             Failure::Invalid(_) => "outcome: invalid",
         });
         match reason {
-            Failure::Definite | Failure::Invalid(_) if matches!(call.action, Action::Write { .. }) => {
+            Failure::Definite | Failure::SessionOver | Failure::Invalid(_)
+                if matches!(call.action, Action::Write { .. }) =>
+            {
                 one.workload.learned(&call.action, &Outcome::NoEffect);
                 self.history.respond(call.id, now, Outcome::NoEffect);
             }

@@ -153,6 +153,8 @@ pub struct CatalogModel {
     access_keys: BTreeMap<Bytes, AccessKey>,
     /// What became of completed uploads, for as long as anything may refer to them.
     composed: BTreeMap<UploadId, Composition>,
+    /// Parts that were uploaded and not listed, of completed uploads, until a `Collect` takes them.
+    surplus: BTreeMap<UploadId, BTreeMap<u16, Run>>,
     /// Parts that wait for a `Collect`: of aborted uploads, and of objects that are gone.
     condemned: BTreeMap<UploadId, Condemned>,
     /// Every body that was committed and not yet forgotten.
@@ -237,6 +239,7 @@ impl CatalogModel {
             buckets: BTreeMap::new(),
             access_keys: BTreeMap::new(),
             composed: BTreeMap::new(),
+            surplus: BTreeMap::new(),
             condemned: BTreeMap::new(),
             bodies: BTreeMap::new(),
             rebuilt: BTreeMap::new(),

@@ -95,6 +95,8 @@ pub struct Machine {
     pub shelved: Option<SimulatedDisk>,
     /// Somebody has put the disk back that was replaced.
     pub has_old_disk: bool,
+    /// The replica has not rejoined with the disk that it has.
+    pub is_blank: bool,
     pub process: Option<Process>,
     /// Completions of an earlier boot must not reach this one.
     pub boot: u64,
@@ -136,6 +138,7 @@ impl Machine {
             disk: SimulatedDisk::new(seed),
             shelved: None,
             has_old_disk: false,
+            is_blank: false,
             process: None,
             boot: 0,
             paused_until: 0,
@@ -158,7 +161,11 @@ impl Machine {
     /// What `viewstone replace-disk` does: a new, empty disk, marked as such.
     pub fn replace_disk(&mut self, config: &Config) {
         let new = SimulatedDisk::new(self.random.word());
-        self.shelved = Some(std::mem::replace(&mut self.disk, new));
+        let old = std::mem::replace(&mut self.disk, new);
+        // One that was never in use is no old disk: put back, it would rejoin, and rightly so.
+        if !std::mem::replace(&mut self.is_blank, true) {
+            self.shelved = Some(old);
+        }
         let count = u8::try_from(config.quorums.replica_count).expect("at most seven");
         let nonce = Nonce::new(u128::from(self.random.word()) << 64 | u128::from(self.random.word()));
         let superblock = Superblock::replace(config.cluster, config.epoch, self.id, count, nonce);
@@ -170,6 +177,8 @@ impl Machine {
         if let Some(shelved) = &mut self.shelved {
             std::mem::swap(shelved, &mut self.disk);
             self.has_old_disk = !self.has_old_disk;
+            // Of the new one its replica says it when it starts.
+            self.is_blank = !self.has_old_disk;
         }
     }
 

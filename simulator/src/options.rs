@@ -2,6 +2,7 @@
 //! limits, so that every bug meets a world in which nothing hides it.
 
 use protocol::config::{Config, Limits, Timeouts};
+use protocol::data::fence::READ_MS_MAX;
 use protocol::quorums::Quorums;
 use protocol::types::{ClusterId, Epoch, ReplicaId};
 
@@ -119,6 +120,10 @@ pub struct Options {
     pub client_freeze: u64,
     /// So many of a hundred readers stop in the middle.
     pub slow_reader_percent: u64,
+    /// Each of their pauses is shorter than this.
+    pub slow_reader_pause: u64,
+    /// For how long nothing is collected that a read needs.
+    pub read_ms_max: u64,
     /// The length of the chunk stores' segments.
     pub segment_size: u64,
 }
@@ -159,6 +164,8 @@ impl Options {
             client_crash: if random.percent(30) { 2_000 } else { 0 },
             client_freeze: 0,
             slow_reader_percent: 15,
+            slow_reader_pause: 3_000_000,
+            read_ms_max: READ_MS_MAX,
             segment_size: 0,
         };
         match stack {

@@ -32,6 +32,9 @@ use watch::{check_room, is_void};
 /// How often every core is told the time, in microseconds.
 const TICK: u64 = 10_000;
 
+/// How long a core that has more to do is at it before it hears what came meanwhile.
+const GO: u64 = 100;
+
 /// What a core says whose disk was replaced by one that has rejoined.
 const REPLACED: &str = "this disk was replaced by another one";
 
@@ -41,6 +44,11 @@ enum Happening {
         frame: Bytes,
     },
     Tick {
+        machine: usize,
+        boot: u64,
+    },
+    /// The core comes to what it left.
+    GoOn {
         machine: usize,
         boot: u64,
     },
@@ -247,6 +255,7 @@ impl World {
                 Some(*to)
             }
             Happening::Tick { machine, .. }
+            | Happening::GoOn { machine, .. }
             | Happening::Job { machine, .. }
             | Happening::EntryRead { machine, .. } => Some(Peer::Replica(self.machines[*machine].id)),
             _ => None,
@@ -257,6 +266,9 @@ impl World {
         match what {
             Happening::Deliver { to, frame } => self.deliver(to, frame),
             Happening::Tick { machine, boot } => self.tick(machine, boot),
+            Happening::GoOn { machine, boot } => {
+                self.with_core(machine, boot, |core, out| core.go_on(out));
+            }
             Happening::Job { machine, boot, number } => self.end_job(machine, boot, number),
             Happening::EntryRead { machine, boot, op, name, entry } => {
                 self.with_core(machine, boot, |core, out| {
@@ -356,7 +368,10 @@ impl World {
             core.head().0,
             core.commit(),
         );
-        self.machines[machine].incarnation = core.durable_superblock().incarnation;
+        let superblock = core.durable_superblock();
+        let (incarnation, is_blank) = (superblock.incarnation, superblock.amnesiac.is_some());
+        let host = &mut self.machines[machine];
+        (host.incarnation, host.is_blank) = (incarnation, is_blank);
     }
 
     fn perform(&mut self, machine: usize, effects: Vec<Effect>) {
@@ -397,6 +412,7 @@ impl World {
                     process.wal.reclaim(through);
                 }
                 Effect::FlushCheckpoint => self.flush(machine),
+                Effect::GoOn => self.schedule(GO, Happening::GoOn { machine, boot }),
                 Effect::Halt(halt) => return self.halted(machine, halt),
                 Effect::Event(event) => self.core_event(machine, event),
             }

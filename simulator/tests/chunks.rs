@@ -115,6 +115,26 @@ fn collection_waits_for_slow_readers() {
     cluster.ends_well();
 }
 
+/// A few readers that stop for ever held back collection for all: the disks filled with what everybody
+/// had deleted.
+#[test]
+fn a_reader_that_never_ends_does_not_stop_collection() {
+    let mut cluster = Cluster::with_chunks(3, |options| {
+        busy(options);
+        options.client_count = 4;
+        options.client_window = 8;
+        options.workload.key_count = 1;
+        options.workload.weights = vec![(Kind::PutChunked, 19), (Kind::Get, 1)];
+        options.slow_reader_percent = 100;
+        options.slow_reader_pause = 1_000_000_000_000;
+        options.read_ms_max = 3_000;
+    });
+    cluster.commits(100);
+    cluster.until("what was dropped is collected", |cluster| !cluster.any_chunk_is(Verdict::Retiring));
+    assert_eq!(cluster.marked("read found nothing"), 0);
+    cluster.ends_well();
+}
+
 /// Chunks of clients that died have no owner but the log, which says that they are dead.
 #[test]
 fn what_dead_clients_left_behind_is_collected() {

@@ -57,11 +57,19 @@ pub(crate) async fn accept(shared: Arc<Shared>, endpoint: Endpoint) {
         tokio::select! {
             incoming = endpoint.accept() => match incoming {
                 Some(incoming) => admit(&shared, incoming, &mut tasks),
-                None => return,
+                None => return shared.endpoint_ended(),
             },
             Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
         }
     }
+}
+
+/// Waits for the end of an endpoint that only dials. Nobody gets in there: it has no certificate to show.
+pub(crate) async fn watch_over(shared: Arc<Shared>, endpoint: Endpoint) {
+    while let Some(incoming) = endpoint.accept().await {
+        incoming.ignore();
+    }
+    shared.endpoint_ended();
 }
 
 /// A flood of handshakes from forged addresses gets the few places of the unproven, and gives them back

@@ -18,7 +18,8 @@ use protocol::types::REPLICAS_MAX;
 pub struct Limits {
     /// Connections that clients opened to us. More are refused. Those of replicas have room of their own.
     pub client_connections_max: usize,
-    /// Bytes of calls being served at once: what is put, and what is read to be sent.
+    /// Bytes of calls being served at once: what is put, and what is read to be sent. A part of it is for
+    /// replicas only.
     pub call_bytes_total: u32,
     /// The same, for each peer's connection.
     pub call_bytes_per_peer: u32,
@@ -104,10 +105,16 @@ impl Limits {
     /// Less would admit no large call at all.
     pub const CALL_BYTES_MIN: u32 = CHUNK_BYTES_MAX;
 
+    /// How much of `call_bytes_total` clients may take: a quarter is kept for the copies and the repair
+    /// between replicas, which a crowd of clients must not keep from what it has made necessary.
+    pub(crate) fn call_bytes_of_clients(&self) -> u32 {
+        self.call_bytes_total - (self.call_bytes_total / 4).max(Limits::CALL_BYTES_MIN)
+    }
+
     /// The limits as they can be kept: too small ones are raised.
     pub(crate) fn usable(self) -> Limits {
         Limits {
-            call_bytes_total: self.call_bytes_total.max(Limits::CALL_BYTES_MIN),
+            call_bytes_total: self.call_bytes_total.max(2 * Limits::CALL_BYTES_MIN),
             call_bytes_per_peer: self.call_bytes_per_peer.max(Limits::CALL_BYTES_MIN),
             ..self
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use protocol::data::message::DataBody;
 use protocol::message::{Class, Message};
 use protocol::types::{ClientId, ClusterId, Peer, ReplicaId};
 use quinn::Endpoint;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time;
 
-use crate::accept::{Doors, accept};
+use crate::accept::{Doors, accept, watch_over};
 use crate::budget::Budget;
 use crate::buffers::Buffers;
 use crate::calls::{CallError, CallRoute, IncomingCall};
@@ -66,12 +66,18 @@ pub(crate) struct Shared {
     pub(crate) dialler: Dialler,
     pub(crate) doors: Doors,
     pub(crate) book: Book,
+    /// Of all callers.
     pub(crate) calls_room: Budget,
+    /// What clients may take of it.
+    pub(crate) client_calls_room: Budget,
     pub(crate) buffers: Buffers,
     pub(crate) calls_count: AtomicU64,
     pub(crate) handshakes_refused: Count,
     pub(crate) handshakes_retried: Count,
     listeners: Vec<Endpoint>,
+    /// This process has closed its endpoints itself.
+    is_closing: AtomicBool,
+    is_cut_off: watch::Sender<bool>,
     replicas: BTreeMap<ReplicaId, Route>,
     clients: Mutex<HashMap<ClientId, Arc<Outbox>>>,
     messages_unroutable: Count,
@@ -121,6 +127,13 @@ impl Shared {
         filled.into_iter().for_each(|(outbox, class)| outbox.wake(class));
     }
 
+    /// Nothing comes or goes through an endpoint any more.
+    pub(crate) fn endpoint_ended(&self) {
+        if !self.is_closing.load(Ordering::Relaxed) {
+            self.is_cut_off.send_replace(true);
+        }
+    }
+
     pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         self.listeners.iter().chain(self.dialler.endpoints())
     }
@@ -167,10 +180,13 @@ impl Transport {
             book,
             buffers: Buffers::default(),
             calls_room: Budget::of(limits.call_bytes_total as usize),
+            client_calls_room: Budget::of(limits.call_bytes_of_clients() as usize),
             calls_count: AtomicU64::new(0),
             handshakes_refused: Count::default(),
             handshakes_retried: Count::default(),
             listeners,
+            is_closing: AtomicBool::new(false),
+            is_cut_off: watch::Sender::new(false),
             replicas: routes,
             clients: Mutex::default(),
             messages_unroutable: Count::default(),
@@ -182,6 +198,9 @@ impl Transport {
         let mut tasks = JoinSet::new();
         for endpoint in &shared.listeners {
             tasks.spawn(accept(Arc::clone(&shared), endpoint.clone()));
+        }
+        for endpoint in shared.dialler.endpoints() {
+            tasks.spawn(watch_over(Arc::clone(&shared), endpoint.clone()));
         }
         for (id, place) in places {
             let outbox = Arc::clone(&shared.replicas[&id].outbox);
@@ -212,6 +231,13 @@ impl Transport {
         route.calls.call(&self.shared, body).await
     }
 
+    /// Waits until a socket has failed by itself: for ever, mostly. There is no way back, and a process
+    /// that lingers on deaf is worse than one that is started again.
+    pub async fn cut_off(&self) {
+        let mut is_cut_off = self.shared.is_cut_off.subscribe();
+        is_cut_off.wait_for(|is_cut_off| *is_cut_off).await.expect("its sender lives as long as this");
+    }
+
     pub fn counters(&self) -> Counters {
         Counters {
             handshakes_refused: self.shared.handshakes_refused.get(),
@@ -223,6 +249,7 @@ impl Transport {
 
     /// Tells everybody that this process is going. Without it they would notice after a timeout.
     pub async fn close(&self) {
+        self.shared.is_closing.store(true, Ordering::Relaxed);
         for endpoint in self.shared.endpoints() {
             endpoint.close(close::GOING, b"");
         }

@@ -41,7 +41,10 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
             let site = Arc::new(GatewaySite(Arc::clone(&gateway)));
             tokio::spawn(admin::serve(admin::listen(address).await?, site));
         }
-        let ended = s3::serve(gateway, s3, listeners, stop).await;
+        let ended = tokio::select! {
+            ended = s3::serve(gateway, s3, listeners, stop) => ended,
+            failure = client.cut_off() => Err(failure),
+        };
         client.close().await;
         ended
     });

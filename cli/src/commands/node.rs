@@ -75,7 +75,10 @@ async fn serve(
         let site = NodeSite { replica: shared, gateway: Arc::clone(&gateway) };
         tokio::spawn(admin::serve(admin::listen(address).await?, Arc::new(site)));
     }
-    let ended = s3::serve(gateway, s3, listeners, stop).await;
+    let ended = tokio::select! {
+        ended = s3::serve(gateway, s3, listeners, stop) => ended,
+        failure = client.cut_off() => Err(failure),
+    };
     client.close().await;
     ended
 }

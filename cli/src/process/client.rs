@@ -8,7 +8,7 @@ use protocol::data::placement::Layout;
 use protocol::types::{ClientId, Epoch, Peer};
 use transport::{Inbox, Transport};
 
-use super::{NearLink, Shared, random};
+use super::{NearLink, Shared, cut_off, random};
 use crate::commands::Failure;
 use crate::settings;
 
@@ -19,6 +19,11 @@ pub(crate) struct Client<L> {
 }
 
 impl<L: gateway::cluster::Link> Client<L> {
+    /// Waits until nobody can be reached any more.
+    pub(crate) async fn cut_off(&self) -> Failure {
+        cut_off(&self.transport).await
+    }
+
     pub(crate) async fn close(self) {
         self.cluster.close().await;
         self.transport.close().await;

@@ -19,7 +19,7 @@ use tokio::time;
 use transport::Received;
 
 use super::data::Upkeep;
-use super::{Shared, asked, random};
+use super::{Shared, asked, cut_off, random};
 use crate::commands::Failure;
 use crate::status::Health;
 
@@ -123,17 +123,14 @@ async fn run_once(
                 core.stop();
                 break ended.await;
             }
+            failure = cut_off(&shared.transport) => return fail(&core, ended, failure).await,
+            failure = upkeep.cut_off() => return fail(&core, ended, failure).await,
             opened = &mut opening, if data.is_none() => match opened.map_err(Failure::new)? {
                 Ok(plane) => {
                     shared.set_data(Some(plane.handle()));
                     data = Some(plane);
                 }
-                Err(failure) => {
-                    core.stop();
-                    // Its own failure is what counts.
-                    let _ = ended.await;
-                    return Err(failure);
-                }
+                Err(failure) => return fail(&core, ended, failure).await,
             }
         }
     };
@@ -142,6 +139,17 @@ async fn run_once(
     let client = end_data(data, opening).await?;
     *kept = client.map(|client| (upkeep, client));
     ended.map_err(Failure::new)
+}
+
+/// Ends the core for a reason that is not its own, and is the one that counts.
+async fn fail(
+    core: &DriverHandle,
+    ended: oneshot::Receiver<Ended>,
+    failure: Failure,
+) -> Result<Ended, Failure> {
+    core.stop();
+    let _ = ended.await;
+    Err(failure)
 }
 
 /// Whoever does not wait for it leaves a thread behind that ends with the process, or closes again what

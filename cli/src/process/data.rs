@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time;
 use transport::{Received, Transport};
 
-use super::{Shared, random};
+use super::{Shared, cut_off, random};
 use crate::commands::Failure;
 
 /// Upkeep as a client: its name, its session, and how the others are reached under that name. Outlives
@@ -50,6 +50,11 @@ impl Upkeep {
             clock::now(),
         );
         Ok((Upkeep { name, transport, receiving }, client))
+    }
+
+    /// Waits until it reaches nobody any more.
+    pub(super) async fn cut_off(&self) -> Failure {
+        cut_off(&self.transport).await
     }
 
     /// Opens the chunks, which takes long if their index must be built anew.

@@ -109,6 +109,7 @@ pub(crate) async fn run_on<D: Disk>(
             Err(why) => Some(Err(why)),
         },
         () = asked(&mut stop) => Some(Ok(())),
+        failure = cut_off(&transport) => Some(Err(failure)),
     };
     let ended = match ended {
         Some(ended) => ended,
@@ -121,6 +122,12 @@ pub(crate) async fn run_on<D: Disk>(
 /// Waits until `stop` becomes true, or nobody is left who could say so.
 pub(crate) async fn asked(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|asked| *asked).await;
+}
+
+/// Waits until a socket has failed: what it was there for will not be done by this process any more.
+async fn cut_off(transport: &Transport) -> Failure {
+    transport.cut_off().await;
+    Failure::new("a socket of the cluster's traffic has failed: start this process again")
 }
 
 fn cannot_start(error: transport::StartError) -> Failure {

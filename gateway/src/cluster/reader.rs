@@ -17,7 +17,8 @@ use super::{Cluster, ClusterError, Link};
 /// So many pieces are asked for with the record, and again whenever they run out.
 const PIECES: u32 = 64;
 
-/// An object as it is at one point of the log. While this or its reader lives, its bytes stay.
+/// An object as it is at one point of the log. While this or its reader lives, its bytes stay; but for an
+/// hour at most, once nothing refers to them.
 pub struct Record<L> {
     pub op: Op,
     pub object: Object,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use protocol::catalog::BodyId;
 use protocol::catalog::{Operation, Query, QueryReply, Reply};
 use protocol::client::{Client, ClientError, ClientSettings, Failure, Output, Ticket};
-use protocol::data::fence::{Fence, ReadTicket};
+use protocol::data::fence::{Fence, READ_MS_MAX, ReadTicket};
 use protocol::data::placement::Layout;
 use protocol::message::Message;
 use protocol::types::{ClientId, ClusterId, Epoch, Op, ReplicaId, SessionId, Tick, Timestamp};
@@ -28,6 +28,9 @@ const QUEUE: usize = 4_096;
 
 /// For how long a caller waits for the first session.
 const SESSION_PATIENCE: Duration = Duration::from_secs(20);
+
+/// The bytes are on their way to being collected: whoever has them may send them again.
+const OUTLIVED: ClusterError = ClusterError::Unavailable("the upload outlived its session");
 
 #[derive(Clone, Debug)]
 pub struct ClusterOptions {
@@ -122,7 +125,7 @@ impl<L: Link> Cluster<L> {
             ),
             timeout: Duration::from_millis(options.settings.timeout_ms),
             clock,
-            fence: Fence::new(),
+            fence: Fence::new(READ_MS_MAX),
             waiting: BTreeMap::new(),
             waiting_for_session: Vec::new(),
             closing: None,
@@ -235,7 +238,8 @@ impl Drop for UploadGuard {
     }
 }
 
-/// A read that is under way, in the same way.
+/// A read that is under way, in the same way. What it protects may be collected after an hour all the
+/// same: who reads on finds its bytes, or finds that they are gone.
 pub(super) struct ReadGuard {
     ticket: ReadTicket,
     commands: mpsc::Sender<Command>,
@@ -245,9 +249,9 @@ pub(super) struct ReadGuard {
 impl ReadGuard {
     /// Of a read that no session knows of.
     pub(super) fn of_nobody() -> ReadGuard {
-        let mut fence = Fence::new();
+        let mut fence = Fence::new(READ_MS_MAX);
         fence.on_session_began(SessionId::new(1));
-        let ticket = fence.begin_read().expect("there is a session");
+        let ticket = fence.begin_read(Tick::ZERO).expect("there is a session");
         let (commands, _) = mpsc::channel(1);
         ReadGuard { ticket, commands }
     }
@@ -360,11 +364,14 @@ impl Task {
         let now = self.clock.now();
         match command {
             Command::Submit { body: Some(body), answer, .. } if !self.fence.is_upload_live(body) => {
-                let _ = answer.send(Err(ClusterError::Unavailable("the upload outlived its session")));
+                let _ = answer.send(Err(OUTLIVED));
             }
-            Command::Submit { operation, answer, .. } => {
+            Command::Submit { operation, body, answer } => {
                 let deadline = self.deadline();
-                let ticket = self.client.submit(now, operation, deadline);
+                let ticket = match body {
+                    Some(body) => self.client.submit_in(now, body.session, operation, deadline),
+                    None => self.client.submit(now, operation, deadline),
+                };
                 self.accepted(ticket, answer);
             }
             Command::Query { query, answer } => {
@@ -377,7 +384,7 @@ impl Task {
                 (Some(body), Some(commands)) => drop(answer.send(Ok(UploadGuard { body, commands }))),
                 _ => self.wait_for_session(Command::BeginUpload { answer }),
             },
-            Command::BeginRead { answer } => match (self.fence.begin_read(), self.commands.upgrade()) {
+            Command::BeginRead { answer } => match (self.fence.begin_read(now), self.commands.upgrade()) {
                 (Some(ticket), Some(commands)) => drop(answer.send(Ok(ReadGuard { ticket, commands }))),
                 _ => self.wait_for_session(Command::BeginRead { answer }),
             },
@@ -395,7 +402,7 @@ impl Task {
     /// deleted bytes go.
     fn renew_watermarks(&mut self) {
         self.fence.learn(self.client.newest_op());
-        let watermarks = self.fence.watermarks();
+        let watermarks = self.fence.watermarks(self.clock.now());
         self.client.set_watermarks(watermarks.oldest_live_upload, watermarks.oldest_read);
     }
 
@@ -434,6 +441,7 @@ impl Task {
                     Err(match reason {
                         Failure::Unknown => ClusterError::Unknown,
                         Failure::Definite => ClusterError::Unavailable("no quorum answered in time"),
+                        Failure::SessionOver => OUTLIVED,
                         Failure::Full => ClusterError::Full,
                         Failure::Invalid(why) => ClusterError::Invalid(why),
                     }),
@@ -477,7 +485,10 @@ impl Task {
 
 #[cfg(test)]
 mod tests {
+    use protocol::message::Body;
     use protocol::quorums::Quorums;
+    use protocol::state;
+    use protocol::types::{Incarnation, Peer, RELEASE, RequestNumber, View};
 
     use super::*;
 
@@ -492,7 +503,7 @@ mod tests {
             client,
             timeout: Duration::from_secs(1),
             clock,
-            fence: Fence::new(),
+            fence: Fence::new(READ_MS_MAX),
             waiting: BTreeMap::new(),
             waiting_for_session: Vec::new(),
             closing: None,
@@ -511,13 +522,13 @@ mod tests {
         task.obey(Command::BeginUpload { answer: upload });
         task.session_began(SessionId::new(4096));
         task.fence.learn(Op::new(9));
-        assert_eq!(task.fence.watermarks().oldest_live_upload, 1);
+        assert_eq!(task.fence.watermarks(Tick::ZERO).oldest_live_upload, 1);
 
         for _ in 0..2 {
             let command = queue.try_recv().expect("what was given to nobody has ended");
             task.obey(command);
         }
-        let marks = task.fence.watermarks();
+        let marks = task.fence.watermarks(Tick::ZERO);
         assert_eq!((marks.oldest_live_upload, marks.oldest_read), (2, Op::new(9)));
     }
 
@@ -533,5 +544,40 @@ mod tests {
         let (answer, mut committed) = oneshot::channel();
         task.obey(Command::Submit { operation: Bytes::new(), body: Some(guard.body), answer });
         assert!(matches!(committed.try_recv(), Ok(Err(ClusterError::Unavailable(_)))));
+    }
+
+    /// It waited for an answer that would have told it: in the next session it would be malformed.
+    #[tokio::test]
+    async fn a_commit_that_waited_through_a_change_of_session_may_be_tried_again() {
+        let (mut task, _commands, _queue) = task();
+        task.session_began(SessionId::new(4096));
+        let (answer, mut begun) = oneshot::channel();
+        task.obey(Command::BeginUpload { answer });
+        let guard = begun.try_recv().expect("there is a session").expect("and so an upload");
+        let (answer, mut committed) = oneshot::channel();
+        task.obey(Command::Submit { operation: Bytes::new(), body: Some(guard.body), answer });
+        assert!(committed.try_recv().is_err(), "it waits");
+
+        let next = state::Reply {
+            client: ClientId::new(1),
+            session: SessionId::new(8192),
+            number: RequestNumber::new(1),
+            op: Op::new(2),
+            outcome: state::Outcome::Registered { window: 8 },
+        };
+        let message = Message {
+            cluster: ClusterId::new(2),
+            epoch: Epoch::ZERO,
+            release: RELEASE,
+            from: Peer::Replica(ReplicaId::ZERO),
+            view: View::ZERO,
+            incarnation: Incarnation::ZERO,
+            checkpoint: Op::ZERO,
+            floor: Op::ZERO,
+            body: Body::Reply(next),
+        };
+        task.client.on_message(task.clock.now(), message);
+        assert!(!task.perform(&|_, _| {}));
+        assert_eq!(committed.try_recv(), Ok(Err(OUTLIVED)));
     }
 }

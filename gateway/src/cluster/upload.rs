@@ -300,3 +300,147 @@ pub(super) async fn sleep_until(wake: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use protocol::catalog::Success;
+    use protocol::client::ClientSettings;
+    use protocol::data::message::DataBody;
+    use protocol::data::placement::Layout;
+    use protocol::data::receipt::{Proof, Receipt};
+    use protocol::entry;
+    use protocol::message::{Body, Message};
+    use protocol::quorums::Quorums;
+    use protocol::state;
+    use protocol::types::{
+        ClientId, ClusterId, Epoch, Incarnation, Peer, ReplicaId, RequestNumber, SessionId,
+    };
+    use protocol::wire::Wire;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::cluster::{ClusterOptions, Unreachable};
+
+    /// Replicas that store whatever they are sent, with a log that executes at once.
+    struct Store {
+        log: Arc<Mutex<Log>>,
+        replies: mpsc::UnboundedSender<Message>,
+    }
+
+    #[derive(Default)]
+    struct Log {
+        executed: BTreeMap<RequestNumber, Bytes>,
+        /// What it has executed, it says.
+        answers: bool,
+        /// The newest that a keepalive has said.
+        oldest_live_upload: u64,
+    }
+
+    impl Log {
+        fn execute(&mut self, request: entry::Request) -> Option<state::Outcome> {
+            match request.operation {
+                entry::Operation::Register => Some(state::Outcome::Registered { window: 8 }),
+                entry::Operation::Keepalive { oldest_live_upload, .. } => {
+                    self.oldest_live_upload = self.oldest_live_upload.max(oldest_live_upload);
+                    Some(state::Outcome::Acknowledged)
+                }
+                entry::Operation::Machine(operation) => {
+                    self.executed.insert(request.number, operation);
+                    let reply: Reply = Ok(Success::Done);
+                    self.answers.then(|| state::Outcome::Done(reply.to_bytes()))
+                }
+                _ => None,
+            }
+        }
+    }
+
+    impl Link for Store {
+        fn send(&self, to: ReplicaId, message: Message) {
+            let Body::Request(request) = message.body else { return };
+            let (client, number) = (request.client, request.number);
+            let Some(outcome) = self.log.lock().unwrap().execute(request) else { return };
+            let session = SessionId::new(4096);
+            let reply = state::Reply { client, session, number, op: Op::new(5), outcome };
+            let from = Peer::Replica(to);
+            let _ = self.replies.send(Message { from, body: Body::Reply(reply), ..message });
+        }
+
+        async fn call(
+            &self,
+            to: ReplicaId,
+            body: DataBody,
+            _patience: Duration,
+        ) -> Result<DataBody, Unreachable> {
+            let DataBody::PutChunk { chunk, .. } = body else {
+                return Err(Unreachable("nothing else is asked for".into()));
+            };
+            let (incarnation, proof) = (Incarnation::new(1), Proof([0; 16]));
+            Ok(DataBody::Stored { receipt: Receipt { chunk: chunk.index, node: to, incarnation, proof } })
+        }
+
+        fn nearest(&self) -> Option<ReplicaId> {
+            None
+        }
+    }
+
+    fn cluster(log: &Arc<Mutex<Log>>) -> Cluster<Store> {
+        let (replies, mut queue) = mpsc::unbounded_channel();
+        let options = ClusterOptions {
+            cluster: ClusterId::new(1),
+            epoch: Epoch::ZERO,
+            layout: Layout::first(Quorums::of(3)),
+            client: ClientId::new(1),
+            seed: 1,
+            settings: ClientSettings::standard(),
+        };
+        let cluster = Cluster::start(Store { log: Arc::clone(log), replies }, options);
+        let replied = cluster.downgrade();
+        tokio::spawn(async move {
+            while let Some(message) = queue.recv().await
+                && let Some(cluster) = replied.upgrade()
+            {
+                cluster.deliver(message);
+            }
+        });
+        cluster
+    }
+
+    async fn becomes(what: &str, is_so: impl Fn() -> bool) {
+        let waiting = async {
+            while !is_so() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), waiting)
+            .await
+            .unwrap_or_else(|_| panic!("never: {what}"));
+    }
+
+    /// A client of the store hangs up when the log has its operation and nobody knows yet what became of
+    /// it. Its bytes must stay until that is known, and no longer.
+    #[tokio::test(start_paused = true)]
+    async fn a_commit_whose_caller_goes_away_comes_to_its_end_and_leaves_nothing_behind() {
+        let log = Arc::new(Mutex::new(Log::default()));
+        let look = |is_so: fn(&Log) -> bool| is_so(&log.lock().unwrap());
+        let cluster = cluster(&log);
+        let mut upload = cluster.upload(CHUNK_SIZE, 1).await.unwrap();
+        upload.write("bytes".into()).await.unwrap();
+        let commit = tokio::spawn(upload.commit(|_| Operation::DeleteAccessKey { id: "id".into() }));
+        becomes("sent", || look(|log| !log.executed.is_empty())).await;
+        commit.abort();
+        assert!(commit.await.unwrap_err().is_cancelled());
+        becomes("a keepalive", || look(|log| log.oldest_live_upload > 0)).await;
+        assert!(look(|log| log.oldest_live_upload == 1), "it may still count");
+
+        log.lock().unwrap().answers = true;
+        becomes("its end", || look(|log| log.oldest_live_upload == 2)).await;
+        assert_eq!(log.lock().unwrap().executed.len(), 1, "it was executed once");
+        let gone = cluster.downgrade();
+        drop(cluster);
+        becomes("nobody has the cluster", || gone.upgrade().is_none()).await;
+    }
+}

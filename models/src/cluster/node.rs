@@ -240,6 +240,7 @@ impl Outcome {
                 Effect::Reclaim { .. } | Effect::FlushCheckpoint => {
                     unreachable!("no checkpoint is due")
                 }
+                Effect::GoOn => unreachable!("nobody asks so much"),
             }
         }
     }

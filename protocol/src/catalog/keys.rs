@@ -11,6 +11,7 @@
 //!  0x32 manifest         upload 8                                 ManifestRow
 //!  0x33 layout           upload 8 │ end offset 8 │ last number 2  LayoutRow
 //!  0x34 condemned        upload 8                                 CondemnedRow
+//!  0x35 surplus          upload 8                                 SurplusRow
 //!  0x40 body             session 8 │ upload number 8              BodyRow
 //!  0x41 retired          session 8 │ upload number 8              RetiredRow
 //!  0x42 debt             session 8 │ upload number 8              DebtRow
@@ -35,6 +36,7 @@ const PART: u8 = 0x31;
 const MANIFEST: u8 = 0x32;
 const LAYOUT: u8 = 0x33;
 const CONDEMNED: u8 = 0x34;
+const SURPLUS: u8 = 0x35;
 const BODY: u8 = 0x40;
 const RETIRED: u8 = 0x41;
 const DEBT: u8 = 0x42;
@@ -196,6 +198,17 @@ pub(super) fn parse_condemned(row: &[u8]) -> Option<UploadId> {
     row.strip_prefix(&[CONDEMNED])?.try_into().ok().map(|id| UploadId::new(u64::from_be_bytes(id)))
 }
 
+/// What the rows of all completed uploads with parts to spare begin with.
+pub(super) const SURPLUS_ALL: [u8; 1] = [SURPLUS];
+
+pub(super) fn surplus(upload: UploadId) -> Vec<u8> {
+    of_upload(SURPLUS, upload)
+}
+
+pub(super) fn parse_surplus(row: &[u8]) -> Option<UploadId> {
+    row.strip_prefix(&[SURPLUS])?.try_into().ok().map(|id| UploadId::new(u64::from_be_bytes(id)))
+}
+
 /// The rows that are named by a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -269,6 +282,7 @@ mod tests {
             b"\x30\0\0\0\0\0\0\x01\x02k\0\0\0\0\0\0\0\0\0\x03"
         );
         assert_eq!(part(UploadId::new(3), 0x0405), b"\x31\0\0\0\0\0\0\0\x03\x04\x05");
+        assert_eq!(surplus(UploadId::new(3)), b"\x35\0\0\0\0\0\0\0\x03");
         assert_eq!(bucket(b"abc"), b"\x10abc");
         assert_eq!(access_key(b"AK"), b"\x11AK");
         let body = BodyId { session: SessionId::new(5), upload: 6 };
@@ -310,7 +324,8 @@ mod tests {
         fn parsing_random_rows_never_panics(row in proptest::collection::vec(any::<u8>(), 0..40)) {
             let _ = Space::Objects.parse(&row);
             let _ = Bodies::Retired.parse(&row);
-            let _ = (parse_part(&row), parse_condemned(&row), parse_bucket(&row), parse_access_key(&row));
+            let _ = (parse_part(&row), parse_bucket(&row), parse_access_key(&row));
+            let _ = (parse_condemned(&row), parse_surplus(&row));
         }
     }
 }

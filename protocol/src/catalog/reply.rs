@@ -57,6 +57,7 @@ wire_enum! {
         },
         11 => Collectable {
             retired: Vec<BodyId>,
+            /// Uploads of which all parts may go, or those that their object does not consist of.
             condemned: Vec<UploadId>,
             /// Ask again after this one, there may be more.
             next: Option<BodyId>,

@@ -85,6 +85,15 @@ wire_struct! {
     }
 }
 
+impl PartRow {
+    /// The size and the digest in an encoded row. Completing an upload looks at ten thousand parts and
+    /// has no use for their bodies.
+    pub(super) fn size_and_digest(row: &[u8]) -> Result<(u64, [u8; 16]), DecodeError> {
+        let mut input = Decoder::copying(&row[..row.len().min(u64::SIZE_MIN + <[u8; 16]>::SIZE_MIN)]);
+        Ok((u64::decode(&mut input, "PartRow.size")?, Wire::decode(&mut input, "PartRow.digest")?))
+    }
+}
+
 wire_enum! {
     pub(super) enum PartBody {
         1 => Inline { bytes: Bytes, },
@@ -136,6 +145,15 @@ wire_struct! {
     /// are taken apart bit by bit.
     pub(super) struct CondemnedRow {
         pub(super) since: Op,
+    }
+}
+
+wire_struct! {
+    /// A completed upload that has more parts than its layout names: the client uploaded them and did
+    /// not list them. They are dropped bit by bit.
+    pub(super) struct SurplusRow {
+        /// Below this number only parts of the object are left.
+        pub(super) next: u16,
     }
 }
 

@@ -4,7 +4,7 @@ use super::error::Error;
 use super::keys;
 use super::metadata::Conditions;
 use super::names::{BucketId, BucketRef};
-use super::rows::{BucketRow, ObjectRow};
+use super::rows::{BucketRow, ObjectRow, PartRow};
 use crate::codec::{DecodeError, Decoder};
 use crate::tables::{Scan, TableFault, Tables};
 use crate::wire::Wire;
@@ -68,6 +68,11 @@ pub(super) fn decode<R: Wire>(key: &[u8], value: &[u8]) -> Result<R, TableFault>
 /// Decodes the summary of an object's row that a scan visits.
 pub(super) fn decode_summary(key: &[u8], value: &[u8]) -> Result<super::reply::ObjectSummary, TableFault> {
     ObjectRow::summary(value).map_err(|error| undecodable(key, &error))
+}
+
+/// Decodes the size and the digest of a part's row that a scan visits.
+pub(super) fn decode_size_and_digest(key: &[u8], value: &[u8]) -> Result<(u64, [u8; 16]), TableFault> {
+    PartRow::size_and_digest(value).map_err(|error| undecodable(key, &error))
 }
 
 /// Like `Tables::scan`, for a visitor that can fail.

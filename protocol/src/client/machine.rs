@@ -53,6 +53,8 @@ pub(super) enum Status {
 
 pub(super) struct Waiting {
     pub(super) ticket: Ticket,
+    /// The only session in which it means anything.
+    pub(super) only_in: Option<SessionId>,
     pub(super) operation: Bytes,
     pub(super) deadline: Timestamp,
     pub(super) give_up_at: Tick,
@@ -115,12 +117,34 @@ impl Client {
         operation: Bytes,
         deadline: Timestamp,
     ) -> Result<Ticket, ClientError> {
+        self.accept(now, operation, deadline, None)
+    }
+
+    /// The same for an operation that means nothing in any other session, as what names an upload does:
+    /// if this one ends before it is sent, it fails.
+    pub fn submit_in(
+        &mut self,
+        now: Tick,
+        session: SessionId,
+        operation: Bytes,
+        deadline: Timestamp,
+    ) -> Result<Ticket, ClientError> {
+        self.accept(now, operation, deadline, Some(session))
+    }
+
+    fn accept(
+        &mut self,
+        now: Tick,
+        operation: Bytes,
+        deadline: Timestamp,
+        only_in: Option<SessionId>,
+    ) -> Result<Ticket, ClientError> {
         let unanswered = self.waiting.len() + self.live_session().map_or(0, |session| session.sent.len());
         self.check_room(operation.len(), unanswered < self.settings.requests_max)?;
         self.advance(now);
         let ticket = self.next_ticket();
         let give_up_at = self.now.plus(self.settings.timeout_ms);
-        self.waiting.push_back(Waiting { ticket, operation, deadline, give_up_at });
+        self.waiting.push_back(Waiting { ticket, only_in, operation, deadline, give_up_at });
         self.settle();
         Ok(ticket)
     }

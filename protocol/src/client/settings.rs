@@ -71,6 +71,9 @@ pub enum Failure {
     Unknown,
     /// The request never took effect and never will. Every query that gets no answer ends so.
     Definite,
+    /// The session ended in which alone the operation meant something: it never took effect and never
+    /// will.
+    SessionOver,
     /// The operation takes space, and a disk is full: retrying at once does not help, deleting does.
     /// It has most likely not taken effect; but as with `Unknown`, a copy of it that was sent before
     /// may have, and may still until its deadline.

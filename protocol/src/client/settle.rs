@@ -74,7 +74,11 @@ impl Client {
         while session.has_room()
             && let Some(waiting) = self.waiting.pop_front()
         {
-            let Waiting { ticket, operation, deadline, give_up_at } = waiting;
+            let Waiting { ticket, only_in, operation, deadline, give_up_at } = waiting;
+            if only_in.is_some_and(|only| only != session.id) {
+                self.outputs.push_back(Output::Failed { ticket, reason: Failure::SessionOver });
+                continue;
+            }
             let operation = Operation::Machine(operation);
             session.issue(Purpose::Submitted(ticket), operation, deadline, now, give_up_at);
         }

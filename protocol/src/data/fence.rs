@@ -7,17 +7,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::BodyId;
-use crate::types::{Op, SessionId};
+use crate::types::{Op, SessionId, Tick};
+
+/// A read is protected for so long. A client that takes a byte a minute would otherwise keep everything
+/// that is dropped meanwhile, in the whole cluster, until the disks are full and deleting does not help.
+/// An hour is more than a page of parts and the bytes of any patient reader need; whoever is slower goes
+/// on without protection, and finds its bytes for as long as something refers to them.
+pub const READ_MS_MAX: u64 = 60 * 60 * 1_000;
 
 /// The reads and uploads that are under way in a client's present session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Fence {
     session: Option<SessionId>,
     /// The newest op that the client has heard of. Every query that it asks from now on is answered as
     /// of this op or a later one.
     newest: Op,
-    /// For each read the op that it may be as old as.
-    reads: BTreeMap<u64, Op>,
+    reads: BTreeMap<u64, Read>,
+    read_ms_max: u64,
     last_read: u64,
     uploads: BTreeSet<u64>,
     /// Rises over all sessions, because the watermarks do: a new session's first upload must not lie
@@ -25,7 +31,16 @@ pub struct Fence {
     last_upload: u64,
 }
 
-/// A read that is under way. Void when its session has ended: nothing is kept for it any more.
+#[derive(Debug)]
+struct Read {
+    /// It may be as old as this op.
+    since: Op,
+    /// It is protected until then.
+    until: Tick,
+}
+
+/// A read that is under way. Void when its session has ended, or when it has taken too long: nothing is
+/// kept for it any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadTicket {
     session: SessionId,
@@ -40,8 +55,17 @@ pub struct Watermarks {
 }
 
 impl Fence {
-    pub fn new() -> Fence {
-        Fence::default()
+    /// `read_ms_max`: `READ_MS_MAX`, but where an hour is too long to wait for.
+    pub fn new(read_ms_max: u64) -> Fence {
+        Fence {
+            session: None,
+            newest: Op::ZERO,
+            reads: BTreeMap::new(),
+            read_ms_max,
+            last_read: 0,
+            uploads: BTreeSet::new(),
+            last_upload: 0,
+        }
     }
 
     /// What was under way in the session before is void: its reads and uploads must break off.
@@ -61,10 +85,11 @@ impl Fence {
     /// To be called before the record is asked for. From the question to its answer the read may be as
     /// old as the newest op known now, while other answers raise that: so a read that were counted only
     /// when its record is there could find its chunks collected. None before the first session.
-    pub fn begin_read(&mut self) -> Option<ReadTicket> {
+    pub fn begin_read(&mut self, now: Tick) -> Option<ReadTicket> {
         let session = self.session?;
         self.last_read += 1;
-        self.reads.insert(self.last_read, self.newest);
+        let read = Read { since: self.newest, until: now.plus(self.read_ms_max) };
+        self.reads.insert(self.last_read, read);
         Some(ReadTicket { session, number: self.last_read })
     }
 
@@ -72,12 +97,13 @@ impl Fence {
     pub fn on_record(&mut self, ticket: ReadTicket, op: Op) {
         self.learn(op);
         if self.is_read_live(ticket)
-            && let Some(since) = self.reads.get_mut(&ticket.number)
+            && let Some(read) = self.reads.get_mut(&ticket.number)
         {
-            *since = op.max(*since);
+            read.since = op.max(read.since);
         }
     }
 
+    /// Whether anything is kept for this read.
     pub fn is_read_live(&self, ticket: ReadTicket) -> bool {
         self.session == Some(ticket.session) && self.reads.contains_key(&ticket.number)
     }
@@ -108,10 +134,13 @@ impl Fence {
         }
     }
 
-    pub fn watermarks(&self) -> Watermarks {
+    /// What may be said now. Reads that have taken too long are forgotten before: what was said of them
+    /// cannot be taken back.
+    pub fn watermarks(&mut self, now: Tick) -> Watermarks {
+        self.reads.retain(|_, read| now < read.until);
         Watermarks {
             oldest_live_upload: self.uploads.first().copied().unwrap_or(self.last_upload + 1),
-            oldest_read: self.reads.values().copied().min().unwrap_or(self.newest),
+            oldest_read: self.reads.values().map(|read| read.since).min().unwrap_or(self.newest),
         }
     }
 }
@@ -124,15 +153,15 @@ mod tests {
     use super::*;
 
     fn begun() -> Fence {
-        let mut fence = Fence::new();
+        let mut fence = Fence::new(READ_MS_MAX);
         fence.on_session_began(SessionId::new(4096));
         fence
     }
 
     #[test]
     fn without_a_session_nothing_begins() {
-        let mut fence = Fence::new();
-        assert_eq!(fence.begin_read(), None);
+        let mut fence = Fence::new(READ_MS_MAX);
+        assert_eq!(fence.begin_read(Tick::ZERO), None);
         assert_eq!(fence.begin_upload(), None);
     }
 
@@ -141,7 +170,7 @@ mod tests {
         let mut fence = begun();
         fence.learn(Op::new(7));
         fence.learn(Op::new(5));
-        assert_eq!(fence.watermarks().oldest_read, Op::new(7));
+        assert_eq!(fence.watermarks(Tick::ZERO).oldest_read, Op::new(7));
     }
 
     /// The query is answered as of op 6 by a replica that does not know of op 9 yet, and its answer
@@ -150,39 +179,62 @@ mod tests {
     fn a_read_holds_the_mark_from_before_its_record_is_asked_for() {
         let mut fence = begun();
         fence.learn(Op::new(5));
-        let read = fence.begin_read().unwrap();
+        let read = fence.begin_read(Tick::ZERO).unwrap();
         fence.learn(Op::new(9));
-        assert_eq!(fence.watermarks().oldest_read, Op::new(5));
+        assert_eq!(fence.watermarks(Tick::ZERO).oldest_read, Op::new(5));
         fence.on_record(read, Op::new(6));
-        assert_eq!(fence.watermarks().oldest_read, Op::new(6));
+        assert_eq!(fence.watermarks(Tick::ZERO).oldest_read, Op::new(6));
         fence.end_read(read);
-        assert_eq!(fence.watermarks().oldest_read, Op::new(9));
+        assert_eq!(fence.watermarks(Tick::ZERO).oldest_read, Op::new(9));
+    }
+
+    /// A download that took a byte a minute held back collection in the whole cluster, for days.
+    #[test]
+    fn a_read_that_takes_longer_than_an_hour_holds_nothing_back_any_more() {
+        let mut fence = begun();
+        fence.learn(Op::new(5));
+        let old = fence.begin_read(Tick::new(10)).unwrap();
+        fence.learn(Op::new(7));
+        let young = fence.begin_read(Tick::new(20)).unwrap();
+        fence.learn(Op::new(9));
+        let hour = Tick::new(10 + READ_MS_MAX);
+        assert_eq!(fence.watermarks(Tick::new(hour.get() - 1)).oldest_read, Op::new(5));
+        assert!(fence.is_read_live(old));
+
+        assert_eq!(fence.watermarks(hour).oldest_read, Op::new(7));
+        assert!(!fence.is_read_live(old));
+        assert!(fence.is_read_live(young));
+        fence.on_record(old, Op::new(5));
+        assert_eq!(fence.watermarks(hour).oldest_read, Op::new(7), "what was said is not taken back");
+        fence.end_read(old);
+        fence.end_read(young);
+        assert_eq!(fence.watermarks(hour).oldest_read, Op::new(9));
     }
 
     #[test]
     fn the_oldest_upload_is_the_first_that_has_not_ended() {
         let mut fence = begun();
-        assert_eq!(fence.watermarks().oldest_live_upload, 1);
+        assert_eq!(fence.watermarks(Tick::ZERO).oldest_live_upload, 1);
         let [first, second] = [(); 2].map(|()| fence.begin_upload().unwrap());
         fence.end_upload(second);
-        assert_eq!(fence.watermarks().oldest_live_upload, 1);
+        assert_eq!(fence.watermarks(Tick::ZERO).oldest_live_upload, 1);
         fence.end_upload(first);
-        assert_eq!(fence.watermarks().oldest_live_upload, 3);
+        assert_eq!(fence.watermarks(Tick::ZERO).oldest_live_upload, 3);
     }
 
     #[test]
     fn what_began_in_an_earlier_session_is_void_and_its_numbers_never_return() {
         let mut fence = begun();
-        let (read, upload) = (fence.begin_read().unwrap(), fence.begin_upload().unwrap());
+        let (read, upload) = (fence.begin_read(Tick::ZERO).unwrap(), fence.begin_upload().unwrap());
         fence.on_session_began(SessionId::new(4096));
         assert!(fence.is_read_live(read) && fence.is_upload_live(upload));
 
         fence.on_session_began(SessionId::new(8192));
         assert!(!fence.is_read_live(read));
         assert!(!fence.is_upload_live(upload));
-        assert_eq!(fence.watermarks().oldest_live_upload, upload.upload + 1);
+        assert_eq!(fence.watermarks(Tick::ZERO).oldest_live_upload, upload.upload + 1);
         fence.learn(Op::new(20));
-        assert_eq!(fence.watermarks().oldest_read, Op::new(20));
+        assert_eq!(fence.watermarks(Tick::ZERO).oldest_read, Op::new(20));
         let later = fence.begin_upload().unwrap();
         assert!(later.upload > upload.upload);
         fence.end_upload(BodyId { session: upload.session, ..later });
@@ -196,10 +248,10 @@ mod tests {
             let mut fence = begun();
             let (mut reads, mut uploads) = (Vec::new(), Vec::new());
             let (mut op, mut session) = (0, 4096);
-            let mut last = fence.watermarks();
+            let mut last = fence.watermarks(Tick::ZERO);
             for _ in 0..400 {
                 match random.next_u64() % 12 {
-                    0..=2 => reads.push((fence.begin_read().unwrap(), fence.newest)),
+                    0..=2 => reads.push((fence.begin_read(Tick::ZERO).unwrap(), fence.newest)),
                     3..=4 => uploads.push(fence.begin_upload().unwrap()),
                     5..=6 if !reads.is_empty() => {
                         fence.end_read(
@@ -223,7 +275,7 @@ mod tests {
                         fence.learn(Op::new(op));
                     }
                 }
-                let marks = fence.watermarks();
+                let marks = fence.watermarks(Tick::ZERO);
                 assert!(marks.oldest_read >= last.oldest_read, "seed {seed}");
                 assert!(marks.oldest_live_upload >= last.oldest_live_upload, "seed {seed}");
                 assert!(reads.iter().all(|(_, since)| marks.oldest_read <= *since), "seed {seed}");

@@ -30,6 +30,9 @@ pub enum Effect {
     },
     /// The tables were frozen: flush them in the background; then call `on_checkpoint_flushed`.
     FlushCheckpoint,
+    /// There is more to do than is done in one go: call `go_on`, after the time was told if that is due
+    /// and after what has come meanwhile. At most one is under way.
+    GoOn,
     /// End the process. Nothing may be performed after this.
     Halt(Halt),
     /// Something worth counting or tracing happened. No duty.

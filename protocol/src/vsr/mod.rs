@@ -101,6 +101,8 @@ pub struct Replica<M, T> {
     fruitless_views: u32,
     /// Entries being read from the WAL, and for whom.
     reading: BTreeMap<(Op, Checksum), Vec<Reader>>,
+    /// The driver was told that there is more to do, and has not come back yet.
+    going_on: bool,
     /// State roots that this replica and others reached, by op.
     roots: BTreeMap<Op, Vec<(ReplicaId, Checkpoint)>>,
 }
@@ -199,6 +201,15 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             self.settle();
         }
         out.append(&mut self.out);
+    }
+
+    /// Does more of what was left when `Effect::GoOn` was given.
+    pub fn go_on(&mut self, out: &mut Vec<Effect>) {
+        self.going_on = false;
+        if !self.halted {
+            self.settle();
+        }
+        self.hand_over(out);
     }
 
     /// The frozen tables are durable.

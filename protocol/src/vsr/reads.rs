@@ -13,6 +13,12 @@ use crate::message::QueryAnswer;
 const READS_MAX: usize = 1_024;
 const READS_BYTES_MAX: usize = 16 << 20;
 
+/// So many are answered in one go, and no more once their answers have come to so many bytes. A listing
+/// takes some milliseconds: a thousand of them in a row would be seconds without a heartbeat, and a
+/// gigabyte of answers that nobody can send yet.
+const READS_PER_GO: usize = 16;
+const ANSWER_BYTES_PER_GO: usize = 1 << 20;
+
 impl Question {
     fn size(&self) -> usize {
         match self {
@@ -85,45 +91,70 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
     }
 
     pub(super) fn settle_reads(&mut self) {
-        let confirmed = self.confirmed();
-        let applied = self.applied();
-        let unconfirmed = planted(Canary::UnconfirmedReads);
-        loop {
-            let Status::Primary(primary) = &mut self.status else { return };
-            if confirmed > primary.confirmed {
-                primary.confirmed = confirmed;
-                primary.confirmed_at = self.now;
-            }
-            let Some(read) = primary.reads.front() else { return };
-            if read.sequence > confirmed && !unconfirmed {
-                if confirmed >= primary.sequence {
-                    // The round that was under way is over, and this read came after it began.
-                    self.beat();
-                    if self.config.quorums.confirmation == 1 {
-                        return self.settle_reads();
-                    }
-                }
-                return;
-            }
-            if applied < read.index {
-                return self.event(Event::ReadWaitedForApply);
-            }
-            let read = primary.reads.pop_front().expect("it was just seen");
-            primary.reads_bytes -= read.question.size();
+        let (mut count, mut bytes) = (0, 0);
+        while let Some(question) = self.take_confirmed() {
             self.event(Event::ReadIndexConfirmed);
-            match read.question {
+            count += 1;
+            bytes += match question {
                 Question::Query { client, number, query } => self.execute_query(client, number, &query),
-                Question::Standing(request) => self.tell_standing(&request),
+                Question::Standing(request) => {
+                    self.tell_standing(&request);
+                    0
+                }
+            };
+            if count == READS_PER_GO || bytes >= ANSWER_BYTES_PER_GO {
+                return self.ask_to_go_on();
             }
         }
     }
 
-    fn execute_query(&mut self, client: ClientId, number: u64, query: &Bytes) {
-        match self.state.query(query) {
-            Ok(Ok(answer)) => self.answer_query(client, number, QueryAnswer::Done(answer)),
-            Ok(Err(Invalid(why))) => self.answer_query(client, number, QueryAnswer::Invalid(why.into())),
-            Err(fault) => self.lose_tables(&fault),
+    /// The first question that waits, if it may be answered now.
+    fn take_confirmed(&mut self) -> Option<Question> {
+        let confirmed = self.confirmed();
+        let applied = self.applied();
+        let Status::Primary(primary) = &mut self.status else { return None };
+        if confirmed > primary.confirmed {
+            primary.confirmed = confirmed;
+            primary.confirmed_at = self.now;
         }
+        let read = primary.reads.front()?;
+        if read.sequence > confirmed && !planted(Canary::UnconfirmedReads) {
+            if confirmed < primary.sequence {
+                return None;
+            }
+            // The round that was under way is over, and this read came after it began.
+            self.beat();
+            return if self.config.quorums.confirmation == 1 { self.take_confirmed() } else { None };
+        }
+        if applied < read.index {
+            self.event(Event::ReadWaitedForApply);
+            return None;
+        }
+        let read = primary.reads.pop_front().expect("it was just seen");
+        primary.reads_bytes -= read.question.size();
+        Some(read.question)
+    }
+
+    fn ask_to_go_on(&mut self) {
+        if !self.going_on {
+            self.going_on = true;
+            self.out.push(Effect::GoOn);
+        }
+    }
+
+    /// Tells how large the answer is.
+    fn execute_query(&mut self, client: ClientId, number: u64, query: &Bytes) -> usize {
+        let answer = match self.state.query(query) {
+            Ok(Ok(answer)) => QueryAnswer::Done(answer),
+            Ok(Err(Invalid(why))) => QueryAnswer::Invalid(why.into()),
+            Err(fault) => {
+                self.lose_tables(&fault);
+                return 0;
+            }
+        };
+        let size = if let QueryAnswer::Done(bytes) = &answer { bytes.len() } else { 0 };
+        self.answer_query(client, number, answer);
+        size
     }
 
     /// This replica is about to stop being primary: it can no longer vouch for any answer.
@@ -142,3 +173,6 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
         self.send_client(client, Body::QueryReply { number, applied, answer });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,6 +65,7 @@ impl<M: Machine, T: ReplicaTables> Replica<M, T> {
             candidate_resend_at: Tick::ZERO,
             fruitless_views: 0,
             reading: BTreeMap::new(),
+            going_on: false,
             roots: BTreeMap::new(),
             config,
         }

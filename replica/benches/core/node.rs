@@ -182,6 +182,12 @@ impl Node {
                     self.core.on_entry_read(op, name, entry, &mut more);
                     queue.extend(more);
                 }
+                Effect::GoOn => {
+                    self.meter.enter(Stage::Decide);
+                    let mut more = Vec::new();
+                    self.core.go_on(&mut more);
+                    queue.extend(more);
+                }
                 Effect::Reclaim { through } => {
                     self.meter.enter(Stage::Log);
                     self.wal.reclaim(through);

@@ -58,6 +58,8 @@ pub(super) enum Input {
     },
     Flushed(Box<Flushed>),
     Counted(CountedPages),
+    /// The core has more to do than it did in one go.
+    GoOn,
     /// So many bytes of the disk are free.
     Available(u64),
     /// Any answer is true as of some op that was committed; it need not be the newest.
@@ -181,6 +183,7 @@ impl<D: Disk> CoreThread<D> {
                 }
             }
             Input::Counted(counted) => self.core.state_mut().tables_mut().finish_count(counted),
+            Input::GoOn => self.core.go_on(effects),
             Input::Available(bytes) => self.judge_space(bytes, effects),
             Input::Ask { query, asked } => asked(self.answer(&query, effects)),
             Input::Resign => self.core.resign(effects),
@@ -243,6 +246,8 @@ impl<D: Disk> CoreThread<D> {
                         self.queues.background.complete(BackgroundTask::Flush(job));
                     }
                 }
+                // Behind what waits already, and the time is told in between.
+                Effect::GoOn => self.inbox.complete(Input::GoOn),
                 Effect::Halt(Halt::TablesLost(reason)) => return Some(Ended::TablesLost(reason)),
                 Effect::Halt(Halt::DiskFailed(reason)) => {
                     let error = self.core.state().tables().failure();

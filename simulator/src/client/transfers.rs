@@ -57,10 +57,18 @@ enum Caller {
     Download { number: u64, call: u64 },
 }
 
+/// How readers behave, and for how long they are borne with.
+#[derive(Clone, Copy)]
+pub(super) struct Readers {
+    pub(super) slow_percent: u64,
+    pub(super) pause_max: u64,
+    pub(super) protected_ms: u64,
+}
+
 pub(super) struct Transfers {
     layout: Layout,
     cluster: ClusterId,
-    slow_reader_percent: u64,
+    readers: Readers,
     random: Random,
     fence: Fence,
     session: SessionId,
@@ -74,18 +82,13 @@ pub(super) struct Transfers {
 }
 
 impl Transfers {
-    pub(super) fn new(
-        layout: Layout,
-        cluster: ClusterId,
-        slow_reader_percent: u64,
-        random: Random,
-    ) -> Transfers {
+    pub(super) fn new(layout: Layout, cluster: ClusterId, readers: Readers, random: Random) -> Transfers {
         Transfers {
             layout,
             cluster,
-            slow_reader_percent,
+            readers,
             random,
-            fence: Fence::new(),
+            fence: Fence::new(readers.protected_ms),
             session: SessionId::ZERO,
             uploads: BTreeMap::new(),
             downloads: BTreeMap::new(),
@@ -106,8 +109,8 @@ impl Transfers {
         self.uploads.is_empty() && self.downloads.is_empty()
     }
 
-    pub(super) fn watermarks(&self) -> (u64, Op) {
-        let marks = self.fence.watermarks();
+    pub(super) fn watermarks(&mut self, now: u64) -> (u64, Op) {
+        let marks = self.fence.watermarks(tick(now));
         (marks.oldest_live_upload, marks.oldest_read)
     }
 
@@ -150,8 +153,8 @@ impl Transfers {
         Some(body)
     }
 
-    pub(super) fn begin_read(&mut self) -> Option<ReadTicket> {
-        self.fence.begin_read()
+    pub(super) fn begin_read(&mut self, now: u64) -> Option<ReadTicket> {
+        self.fence.begin_read(tick(now))
     }
 
     pub(super) fn end_read(&mut self, ticket: ReadTicket) {
@@ -169,7 +172,7 @@ impl Transfers {
             self.layout,
             download::Record { ticket, session, op, size, source },
             pieces.clone(),
-            self.slow_reader_percent,
+            self.readers,
             now,
             &mut self.random,
         );
@@ -312,10 +315,11 @@ impl Transfers {
                 self.end_download(number);
             }
             download::Step::Missing(missing) => {
-                // Nobody keeps anything for a read whose session this process knows to have ended.
+                // Nobody keeps anything for a read whose session this process knows to have ended, or that
+                // has taken too long.
                 let event = match self.fence.is_read_live(download.ticket()) {
                     true => Event::Missing(missing),
-                    false => Event::Mark("read outlived its session"),
+                    false => Event::Mark("read outlived its protection"),
                 };
                 self.events.push(event);
                 self.end_download(number);

@@ -256,7 +256,8 @@ impl CatalogModel {
     fn collectable(&self, live: &Live, after: Option<BodyId>, limit: u32) -> Answer {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(COLLECT_COUNT_MAX);
         let ended = self.condemned.iter().filter(|(_, condemned)| is_read_by_nobody(live, condemned.since));
-        let condemned: Vec<UploadId> = ended.map(|(upload, _)| *upload).take(limit).collect();
+        let ended = ended.map(|(upload, _)| upload).chain(self.surplus.keys());
+        let condemned: Vec<UploadId> = ended.copied().take(limit).collect();
 
         let mut retired = Vec::new();
         let mut looked_at = None;

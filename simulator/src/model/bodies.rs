@@ -1,5 +1,7 @@
 //! Bodies: who still needs which, found out by looking everywhere.
 
+use std::collections::BTreeMap;
+
 use protocol::catalog::{BodyId, ChunkId, Error, NewBody, Success, UploadId, Verdict};
 use protocol::types::{Op, SessionId};
 
@@ -35,7 +37,8 @@ impl CatalogModel {
         let gone = |upload: &UploadId| in_use.binary_search(upload).is_err();
         for (upload, composition) in self.composed.extract_if(.., |upload, _| gone(upload)) {
             let runs = composition.parts.iter().map(|(_, part)| (part.part.number, part.run.clone()));
-            let parts = runs.collect();
+            let mut parts: BTreeMap<u16, Run> = runs.collect();
+            parts.extend(self.surplus.remove(&upload).unwrap_or_default());
             self.condemned.insert(upload, Condemned { since: op, parts, composition: Some(composition) });
         }
         let referenced = self.referenced();
@@ -63,7 +66,8 @@ impl CatalogModel {
         let composed = composed.filter_map(|(_, part)| part.run.body());
         let condemned = self.condemned.values().flat_map(|condemned| condemned.parts.values());
         let condemned = condemned.filter_map(Run::body);
-        sorted(whole.chain(open).chain(composed).chain(condemned))
+        let surplus = self.surplus.values().flat_map(BTreeMap::values).filter_map(Run::body);
+        sorted(whole.chain(open).chain(composed).chain(surplus).chain(condemned))
     }
 
     /// What is asked for pieces by its upload: readable until the first of it is taken apart.
@@ -88,16 +92,23 @@ impl CatalogModel {
         }
         let mut taken = 0;
         for upload in condemned {
-            let Some(condemned) = self.condemned.get_mut(upload) else { continue };
-            if !is_read_by_nobody(place.live, condemned.since) {
-                continue;
+            let left = self.limits.collect_parts_max - taken;
+            if left == 0 {
+                break;
             }
-            condemned.composition = None;
-            while taken < self.limits.collect_parts_max && condemned.parts.pop_first().is_some() {
-                taken += 1;
-            }
-            if condemned.parts.is_empty() {
-                self.condemned.remove(upload);
+            if let Some(surplus) = self.surplus.get_mut(upload) {
+                taken += take(surplus, left);
+                if surplus.is_empty() {
+                    self.surplus.remove(upload);
+                }
+            } else if let Some(condemned) = self.condemned.get_mut(upload)
+                && is_read_by_nobody(place.live, condemned.since)
+            {
+                condemned.composition = None;
+                taken += take(&mut condemned.parts, left);
+                if condemned.parts.is_empty() {
+                    self.condemned.remove(upload);
+                }
             }
         }
         Success::Collected { retired: forgotten, parts: taken }
@@ -142,6 +153,15 @@ impl Run {
             Run::Slice { id, .. } => Some(*id),
         }
     }
+}
+
+/// Drops the first parts, and tells how many.
+fn take(parts: &mut BTreeMap<u16, Run>, count_max: u32) -> u32 {
+    let mut count = 0;
+    while count < count_max && parts.pop_first().is_some() {
+        count += 1;
+    }
+    count
 }
 
 fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {

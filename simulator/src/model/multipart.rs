@@ -157,6 +157,12 @@ impl CatalogModel {
         let content = Content::Composed(*upload);
         let object = Object { summary: summary.clone(), headers: open.headers, tags: open.tags, content };
         within.objects.insert(key.clone(), object);
+        let is_listed = |number: &u16| composition.parts.iter().any(|(_, part)| part.part.number == *number);
+        let surplus = open.parts.into_iter().filter(|(number, _)| !is_listed(number));
+        let surplus: BTreeMap<u16, Run> = surplus.map(|(number, part)| (number, part.run)).collect();
+        if !surplus.is_empty() {
+            self.surplus.insert(*upload, surplus);
+        }
         self.composed.insert(*upload, composition);
         Ok(Success::ObjectWritten { object: summary })
     }

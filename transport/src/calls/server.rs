@@ -53,8 +53,8 @@ pub(crate) async fn serve_call(
 }
 
 enum Admission {
-    /// With the room that it takes, of the peer's and of everybody's.
-    Admitted(DataMessage, [Room; 2]),
+    /// With the room that it takes, of the peer's, of its kind's and of everybody's.
+    Admitted(DataMessage, Vec<Room>),
     Busy,
 }
 
@@ -92,11 +92,16 @@ impl Server<'_> {
         Ok(Admission::Admitted(message, rooms))
     }
 
-    /// The peer's own room first: whoever waits for that holds nothing that others wait for.
-    async fn room(&self, cost: u32) -> [Room; 2] {
+    /// The peer's own room first, then that of its kind: whoever waits for these holds nothing that
+    /// others wait for.
+    async fn room(&self, cost: u32) -> Vec<Room> {
         let cost = cost.clamp(CALL_BYTES_MIN, CALL_BYTES_MAX);
-        let peer = self.peer_room.take(cost).await;
-        [peer, self.shared.calls_room.take(cost).await]
+        let mut rooms = vec![self.peer_room.take(cost).await];
+        if let Peer::Client(_) = self.from {
+            rooms.push(self.shared.client_calls_room.take(cost).await);
+        }
+        rooms.push(self.shared.calls_room.take(cost).await);
+        rooms
     }
 
     async fn handle(&self, message: DataMessage, answer: &mut SendStream) {

@@ -120,7 +120,7 @@ async fn calls_beyond_the_room_are_answered_with_busy_and_are_not_read() {
     let wait = Duration::from_millis(100);
     let limits = Limits { call_bytes_total: 1, call_admission_wait: wait, ..Limits::default() };
     let (server, mut inbox, asking, _) = pair(limits).await;
-    // There is room for one of the largest calls, and therefore for two of half its size.
+    // For clients there is room for one of the largest calls, and therefore for two of half its size.
     let admitted: Vec<_> = (0..2)
         .map(|_| {
             let asking = asking.clone();
@@ -152,6 +152,36 @@ async fn calls_beyond_the_room_are_answered_with_busy_and_are_not_read() {
     };
     assert_eq!(time::timeout(PATIENCE, room_again).await.expect("there is room again"), Ok(stored()));
     answering.await.unwrap();
+}
+
+/// Gateways that put and get as fast as they could took all the room: repair was told `Busy` until they
+/// had done.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_take_all_the_room_they_can_get_leave_some_for_replicas() {
+    let wait = Duration::from_millis(100);
+    let limits = Limits { call_bytes_total: 1, call_admission_wait: wait, ..Limits::default() };
+    let (_server, mut inbox, client, address) = pair(limits).await;
+    let (other, _) = Member::new(replica(1)).knowing(0, address).start();
+    let crowd: Vec<_> = (0..2)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.call(ZERO, put(4 << 20)).await })
+        })
+        .collect();
+    let mut held = vec![next(&mut inbox.calls).await, next(&mut inbox.calls).await];
+    let busy = Ok(DataBody::Refused { why: DataRefusal::Busy });
+    assert_eq!(client.call(ZERO, put(4 << 20)).await, busy);
+
+    let repair = tokio::spawn(async move { other.call(ZERO, put(8 << 20)).await });
+    let call = next(&mut inbox.calls).await;
+    assert_eq!(call.from, replica(1));
+    held.push(call);
+    for call in held {
+        call.responder.answer(stored());
+    }
+    for call in crowd.into_iter().chain([repair]) {
+        assert_eq!(call.await.unwrap(), Ok(stored()));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

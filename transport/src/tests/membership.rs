@@ -6,6 +6,23 @@ use std::time::{Duration, SystemTime};
 use quinn::ConnectionError;
 
 use super::*;
+
+/// Its task ended without a word, and the process went on, deaf.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transport_whose_socket_fails_says_so_and_one_that_is_closed_does_not() {
+    let (closed, _inbox, _) = listening(0);
+    let count = closed.shared.endpoints().count();
+    assert!(count >= 2, "one to listen, one to dial");
+    closed.close().await;
+    assert!(time::timeout(Duration::from_millis(200), closed.cut_off()).await.is_err());
+
+    for nth in 0..count {
+        let (transport, _inbox, _) = listening(0);
+        let endpoint = transport.shared.endpoints().nth(nth).unwrap();
+        endpoint.rebind_abstract(Arc::new(BrokenSocket)).unwrap();
+        time::timeout(PATIENCE, transport.cut_off()).await.expect("somebody notices");
+    }
+}
 use crate::dial::DialError;
 use crate::identity::{Authority, OwnCertificate};
 use crate::tls;

@@ -6,13 +6,18 @@ mod membership;
 mod messages;
 
 use std::collections::BTreeMap;
+use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use protocol::message::{Body, Message};
 use protocol::types::{ClientId, Epoch, Incarnation, Op, Peer, Release, ReplicaId, View};
-use quinn::Connection;
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, Connection, UdpPoller};
 use tokio::time;
 
 use crate::counters::PeerCounters;
@@ -160,6 +165,39 @@ async fn kill(transport: Transport) {
     drop(transport);
     let free = || addresses.iter().all(|address| std::net::UdpSocket::bind(address).is_ok());
     becomes("the sockets are free", free).await;
+}
+
+/// Of which every read fails, as if somebody had pulled out the network card.
+#[derive(Debug)]
+struct BrokenSocket;
+
+impl AsyncUdpSocket for BrokenSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(BrokenSocket)
+    }
+
+    fn try_send(&self, _: &Transmit<'_>) -> io::Result<()> {
+        Err(io::Error::other("broken"))
+    }
+
+    fn poll_recv(
+        &self,
+        _: &mut Context<'_>,
+        _: &mut [IoSliceMut<'_>],
+        _: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::Error::other("broken")))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(SocketAddr::from(([127, 0, 0, 1], 1)))
+    }
+}
+
+impl UdpPoller for BrokenSocket {
+    fn poll_writable(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 async fn becomes(what: &str, condition: impl Fn() -> bool) {

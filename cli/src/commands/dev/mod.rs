@@ -255,7 +255,10 @@ async fn serve(
     }
     let client = client::beside(&shared)?;
     let gateway = s3::gateway(client.cluster.clone(), &plan.cluster.key, &plan.s3);
-    let ended = s3::serve(gateway, plan.s3, listeners, stop).await;
+    let ended = tokio::select! {
+        ended = s3::serve(gateway, plan.s3, listeners, stop) => ended,
+        failure = client.cut_off() => Err(failure),
+    };
     client.close().await;
     ended
 }

@@ -40,6 +40,7 @@ impl<T: Tables> Ask<'_, T> {
         Ok(Answer::Collectable { retired, condemned, next })
     }
 
+    /// Uploads that can be taken apart, and such as have parts that are not their object's.
     fn condemned(&self, limit: usize) -> Result<Vec<UploadId>, TableFault> {
         let mut condemned = Vec::new();
         let mut visits = 0;
@@ -52,6 +53,15 @@ impl<T: Tables> Ask<'_, T> {
             if is_read_by_nobody(self.context.sessions, decode::<CondemnedRow>(key, value)?.since) {
                 condemned.push(id);
             }
+            Ok(Scan::Continue)
+        })?;
+        scan_prefix(self.tables, &keys::SURPLUS_ALL, |key, _| {
+            if condemned.len() >= limit {
+                return Ok(Scan::Stop);
+            }
+            let id =
+                keys::parse_surplus(key).ok_or_else(|| damaged("an upload with surplus without an id"))?;
+            condemned.push(id);
             Ok(Scan::Continue)
         })?;
         Ok(condemned)

@@ -36,7 +36,7 @@ impl<T: Tables> Ask<'_, T> {
         let row = find_object(self.tables, bucket.id, key)?.ok_or(Error::NoSuchKey)?;
         let object = described(row);
         let (parts, truncated) = match object.upload {
-            Some(upload) => self.parts_after(upload, after, limit)?,
+            Some(upload) => self.object_parts_after(upload, after, limit)?,
             None => (Vec::new(), false),
         };
         Ok(Answer::ObjectParts { object, parts, truncated })

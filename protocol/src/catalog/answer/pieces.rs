@@ -108,13 +108,16 @@ fn only_piece(tables: &impl Tables, object: &ObjectRow) -> Result<Piece, TableFa
 
 fn part_piece(tables: &impl Tables, upload: UploadId, place: &Place) -> Result<Piece, TableFault> {
     let Place { number, offset, length } = *place;
-    let part: PartRow = read(tables, &keys::part(upload, number))?
-        .ok_or_else(|| damaged(format_args!("part {number} of {upload:?} has no row")))?;
-    let source = match part.body {
+    let source = match part_row(tables, upload, number)?.body {
         PartBody::Inline { bytes } => PieceSource::Inline { bytes },
         PartBody::Slice { id, offset } => chunked(tables, id, offset)?,
     };
     Ok(Piece { part: number, offset, length, source })
+}
+
+pub(super) fn part_row(tables: &impl Tables, upload: UploadId, number: u16) -> Result<PartRow, TableFault> {
+    read(tables, &keys::part(upload, number))?
+        .ok_or_else(|| damaged(format_args!("part {number} of {upload:?} has no row")))
 }
 
 fn chunked(tables: &impl Tables, id: BodyId, offset: u64) -> Result<PieceSource, TableFault> {
@@ -124,8 +127,8 @@ fn chunked(tables: &impl Tables, id: BodyId, offset: u64) -> Result<PieceSource,
 }
 
 /// Where in its object a part lies.
-struct Place {
-    number: u16,
+pub(super) struct Place {
+    pub(super) number: u16,
     offset: u64,
     length: u64,
 }
@@ -147,7 +150,7 @@ impl Place {
 
 /// The first places of a completed upload's parts from `from` on. Goes straight to the section that
 /// holds an offset; a part's number is looked for from the start, through some forty rows at most.
-fn places(
+pub(super) fn places(
     tables: &impl Tables,
     upload: UploadId,
     from: PieceStart,

@@ -8,10 +8,10 @@ use crate::catalog::names::{BucketRef, UploadId};
 use crate::catalog::operation::ListedPart;
 use crate::catalog::reply::Success;
 use crate::catalog::rows::{
-    LayoutRow, ManifestRow, ObjectBody, ObjectRow, PartBody, PartRow, PartRun, UploadRow, VersionKind,
+    LayoutRow, ManifestRow, ObjectBody, ObjectRow, PartRun, SurplusRow, UploadRow, VersionKind,
 };
 use crate::catalog::store::{
-    Failure, check_conditions, damaged, decode, find_object, read, scan_prefix, write,
+    Failure, check_conditions, damaged, decode_size_and_digest, find_object, read, scan_prefix, write,
 };
 use crate::tables::{Scan, Tables};
 
@@ -27,18 +27,19 @@ pub(super) struct Completion {
     pub(super) size: Option<u64>,
 }
 
-/// The parts of an upload, sorted by what becomes of them.
+/// What becomes of the parts of an upload.
 struct Selection {
     /// The parts of the object, in order.
     runs: Vec<PartRun>,
     size: u64,
-    /// Parts that the client uploaded and did not list.
-    surplus: Vec<(u16, PartBody)>,
+    /// There are parts that the client uploaded and did not list.
+    has_surplus: bool,
 }
 
 impl<T: Tables> Apply<'_, T> {
-    /// The parts stay where they are and come to belong to the object. Clients ask again when they
-    /// miss the answer, so an upload that has become the object as asked is answered as before.
+    /// The parts stay where they are and come to belong to the object; those that are not listed stay
+    /// beside them, for `Collect`. Clients ask again when they miss the answer, so an upload that has
+    /// become the object as asked is answered as before.
     pub(super) fn complete_upload(
         &mut self,
         bucket: &BucketRef,
@@ -59,9 +60,8 @@ impl<T: Tables> Apply<'_, T> {
             return Err(Error::SizeMismatch.into());
         }
 
-        for (number, body) in &selection.surplus {
-            self.tables.delete(&keys::part(upload, *number));
-            self.release_part(body)?;
+        if selection.has_surplus {
+            write(self.tables, &keys::surplus(upload), &SurplusRow { next: 0 });
         }
         self.write_layout(upload, &selection.runs);
         write(self.tables, &keys::manifest(upload), &ManifestRow { references: 1 });
@@ -77,29 +77,30 @@ impl<T: Tables> Apply<'_, T> {
         Ok(Success::ObjectWritten { object: object.summary })
     }
 
-    /// Compares the list with what was uploaded, in one pass over both. A part that was put again
-    /// after the client made its list has another digest and is refused.
+    /// Compares the list with what was uploaded, in one pass over both that ends as soon as the answer
+    /// is known. A part that was put again after the client made its list has another digest and is
+    /// refused.
     fn select_parts(&self, upload: UploadId, listed: &[ListedPart]) -> Result<Selection, Failure> {
         if !listed.is_sorted_by(|a, b| a.number < b.number) {
             return Err(Error::InvalidPartOrder.into());
         }
-        let mut selection = Selection { runs: Vec::new(), size: 0, surplus: Vec::new() };
+        let mut selection = Selection { runs: Vec::new(), size: 0, has_surplus: false };
         let mut rest = listed.iter().peekable();
         let mut refusal = None;
         scan_prefix(self.tables, &keys::parts(upload), |key, value| {
             let number = keys::parse_part(key).ok_or_else(|| damaged("a part without a number"))?;
-            let part: PartRow = decode(key, value)?;
             let Some(wanted) = rest.next_if(|wanted| wanted.number <= number) else {
-                selection.surplus.push((number, part.body));
-                return Ok(Scan::Continue);
+                selection.has_surplus = true;
+                return Ok(if rest.peek().is_none() { Scan::Stop } else { Scan::Continue });
             };
+            let (size, digest) = decode_size_and_digest(key, value)?;
             let last = rest.peek().is_none();
-            refusal = if wanted.number != number || wanted.digest != part.digest {
+            refusal = if wanted.number != number || wanted.digest != digest {
                 Some(Error::InvalidPart)
-            } else if part.size < self.catalog.limits.part_bytes_min && !last {
+            } else if size < self.catalog.limits.part_bytes_min && !last {
                 Some(Error::EntityTooSmall)
             } else {
-                selection.add(number, part.size)
+                selection.add(number, size)
             };
             Ok(if refusal.is_some() { Scan::Stop } else { Scan::Continue })
         })?;

@@ -93,6 +93,7 @@ impl<T: Tables> Apply<'_, T> {
             write(self.tables, &key, &ManifestRow { references: row.references - 1 });
         } else {
             self.tables.delete(&key);
+            self.tables.delete(&keys::surplus(upload));
             self.condemn(upload);
         }
         Ok(())

@@ -153,6 +153,9 @@ fn a_table_with_every_kind_of_row_has_this_sum() {
     let (_, body) = world.stored(250);
     let (upload, parts) = world.upload(b"parts", vec![(1, body), (2, NewBody::inline("last"))]);
     world.complete(b"parts", upload, &parts).unwrap();
+    let (upload, parts) =
+        world.upload(b"surplus", vec![(1, NewBody::inline("first")), (2, NewBody::inline("x"))]);
+    world.complete(b"surplus", upload, &parts[..1]).unwrap();
     world.create_upload(b"open");
     let aborted = world.create_upload(b"aborted");
     world.abort(b"aborted", aborted).unwrap();
@@ -170,7 +173,7 @@ fn a_table_with_every_kind_of_row_has_this_sum() {
     let kinds: BTreeSet<u8> = world.tables.rows.keys().map(|key| key[0]).collect();
     assert_eq!(
         Vec::from_iter(kinds),
-        [0x10, 0x11, 0x20, 0x30, 0x31, 0x32, 0x33, 0x34, 0x40, 0x41, 0x42, 0x43]
+        [0x10, 0x11, 0x20, 0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x40, 0x41, 0x42, 0x43]
     );
     let mut sum = RowSum::ZERO;
     for (key, value) in &world.tables.rows {
@@ -178,7 +181,7 @@ fn a_table_with_every_kind_of_row_has_this_sum() {
     }
     assert_eq!(
         sum.0.map(|lane| format!("{lane:016x}")),
-        ["4bee95a8ef93b30f", "d4cf54c21c9c3572", "fa203f079797c72d", "82bfcb35ddb6a2cc"]
+        ["f080ec8dbccb5b89", "13f88260ce65527e", "d87230319c5a51fb", "fa16512fd0ffca16"]
     );
 }
 
@@ -451,6 +454,7 @@ impl History {
             assert_eq!(owners, 1, "{upload:?}");
         }
         assert!(manifests.is_subset(&named(0x33)));
+        assert!(named(0x35).is_subset(&manifests));
     }
 
     fn check_deaths(&mut self) {

@@ -143,13 +143,78 @@ fn only_the_last_part_may_be_small() {
 }
 
 #[test]
-fn parts_that_are_not_listed_are_dropped() {
+fn parts_that_are_not_listed_are_nobodys_and_are_soon_dropped() {
     let mut world = World::new();
     let (id, body) = world.stored(250);
     let (upload, parts) = world.upload(b"k", vec![(1, inline(5)), (2, body), (3, inline(5))]);
     world.complete(b"k", upload, &[parts[0], parts[2]]).unwrap();
+    let list = Query::ListObjectParts { bucket: bucket(), key: "k".into(), after: 0, limit: 9 };
+    let Answer::ObjectParts { parts, .. } = world.query(list) else { panic!() };
+    assert_eq!(parts.iter().map(|part| part.number).collect::<Vec<_>>(), [1, 3]);
+    world.collect_all();
     assert_eq!(world.verdict(id.chunk(0)), Verdict::Retiring);
-    assert_eq!(world.tables.count(0x31), 2);
+    assert_eq!((world.tables.count(0x31), world.tables.count(0x35)), (2, 0));
+    assert_eq!(places(pieces(&world, b"k", PieceStart::Offset { offset: 0 }, 9)).0, [(1, 0, 5), (3, 5, 5)]);
+}
+
+/// One short request made every replica read ten thousand parts, hold their bytes and let go of their
+/// bodies, while everybody else's operations waited.
+#[test]
+fn a_completion_costs_what_it_lists_and_not_what_it_leaves_out() {
+    let mut world = World::new();
+    let bodies = (1..=PART_NUMBER_MAX).map(|number| (number, inline(5))).collect();
+    let (upload, parts) = world.upload(b"k", bodies);
+    let mut wrong = complete(b"k", upload, &parts[..1], Conditions::none());
+    if let Operation::CompleteUpload { size, .. } = &mut wrong {
+        *size = Some(6);
+    }
+    world.tables.forget_counts();
+    assert_eq!(world.apply(wrong), Err(Error::SizeMismatch));
+    assert_eq!(world.tables.visits.get(), 2, "the part, and that there are more");
+
+    world.tables.forget_counts();
+    let absent = ListedPart { number: 1, digest: [0xee; 16] };
+    assert_eq!(world.complete(b"k", upload, &[absent]), Err(Error::InvalidPart));
+    assert_eq!(world.tables.visits.get(), 1);
+
+    world.tables.forget_counts();
+    assert_eq!(written(world.complete(b"k", upload, &parts[..1])).size, 5);
+    assert_eq!((world.tables.puts, world.tables.deletes, world.tables.visits.get()), (4, 1, 2));
+}
+
+#[test]
+fn parts_that_are_not_listed_are_dropped_a_few_at_a_time() {
+    let mut world = World::new();
+    world.catalog.limits.collect_parts_max = 2;
+    let bodies: Vec<_> = (1..=9).map(|number| (number, world.stored(250))).collect();
+    let ids: Vec<_> = bodies.iter().map(|(_, (id, _))| *id).collect();
+    let bodies = bodies.into_iter().map(|(number, (_, body))| (number, body)).collect();
+    let (upload, parts) = world.upload(b"k", bodies);
+    world.complete(b"k", upload, &[parts[2], parts[5], parts[6]]).unwrap();
+    for (dropped, left) in [(2, 7), (2, 5), (2, 3), (0, 3)] {
+        let collect = Operation::Collect { retired: Vec::new(), condemned: vec![upload] };
+        assert_eq!(world.apply(collect), Ok(Success::Collected { retired: 0, parts: dropped }));
+        assert_eq!(world.tables.count(0x31), left);
+    }
+    assert_eq!(world.tables.count(0x35), 0);
+    for (id, number) in ids.iter().zip(1..) {
+        let expected = if [3, 6, 7].contains(&number) { Verdict::Referenced } else { Verdict::Retiring };
+        assert_eq!(world.verdict(id.chunk(0)), expected, "part {number}");
+    }
+}
+
+#[test]
+fn an_object_that_goes_before_its_surplus_takes_it_along() {
+    let mut world = World::new();
+    let (_, body) = world.stored(250);
+    let (upload, parts) = world.upload(b"k", vec![(1, inline(5)), (2, body), (3, inline(5))]);
+    world.complete(b"k", upload, &parts[..1]).unwrap();
+    world.delete(b"k");
+    for _ in 0..2 {
+        world.advance_marks(100);
+        world.collect_all();
+    }
+    assert_eq!(world.tables.rows.len(), 1, "only the bucket is left");
 }
 
 #[test]
@@ -230,6 +295,25 @@ fn a_reader_finds_the_rest_of_a_deleted_object_until_it_is_fenced_and_never_half
     world.apply(Operation::Collect { retired: Vec::new(), condemned: vec![upload] }).unwrap();
     assert_eq!(world.tables.count(0x31), 1, "half of it is gone");
     assert_eq!(world.try_query(rest), Err(Error::NoSuchUpload));
+}
+
+/// A thousand large objects may be condemned at once: their layouts are forty rows each.
+#[test]
+fn a_collect_that_has_taken_its_fill_leaves_further_uploads_alone() {
+    let mut world = World::new();
+    world.catalog.limits.collect_parts_max = 1;
+    let condemned = [&b"a"[..], b"b"].map(|key| {
+        let (upload, parts) = world.upload(key, vec![(1, inline(5))]);
+        world.complete(key, upload, &parts).unwrap();
+        world.delete(key);
+        upload
+    });
+    world.advance_marks(0);
+    let collect = Operation::Collect { retired: Vec::new(), condemned: condemned.to_vec() };
+    assert_eq!(world.apply(collect.clone()), Ok(Success::Collected { retired: 0, parts: 1 }));
+    assert_eq!((world.tables.count(0x31), world.tables.count(0x33), world.tables.count(0x34)), (1, 1, 1));
+    assert_eq!(world.apply(collect), Ok(Success::Collected { retired: 0, parts: 1 }));
+    assert_eq!(world.tables.rows.len(), 1, "only the bucket is left");
 }
 
 #[test]

@@ -282,6 +282,32 @@ fn when_a_session_ends_what_was_sent_is_unknown_and_what_waited_goes_on() {
 /// The deposed primary has never heard of the session. If the client believed it, it would register
 /// again, be given its old session, and number new requests with numbers that are taken: the table
 /// would answer them with old replies.
+/// A commit that waited through the end of its session was sent in the next one, where its receipts prove
+/// nothing: the client of the store was told that something is broken.
+#[test]
+fn what_means_something_in_one_session_only_is_not_sent_in_the_next() {
+    let mut world = World::registered(24);
+    let first = world.client.session().unwrap();
+    world.all_down();
+    for number in 1..=WINDOW {
+        world.submit(number);
+    }
+    let commit = world.client.submit_in(world.now, first, operation(9), NEVER).unwrap();
+    let other = world.submit(10);
+    world.log.end_session();
+    world.down.clear();
+    world.run(3_000);
+    assert_eq!(world.failure(commit), Some(&Failure::SessionOver));
+    assert_eq!(world.log.effects_of(&operation(9)), 0);
+    assert!(world.done.contains_key(&other));
+
+    let second = world.client.session().unwrap();
+    assert!(second > first);
+    let commit = world.client.submit_in(world.now, second, operation(11), NEVER).unwrap();
+    world.run(1_000);
+    assert!(world.done.contains_key(&commit));
+}
+
 #[test]
 fn a_deposed_primary_cannot_end_a_session_that_began_after_it() {
     let mut world = World::new(16);

@@ -7,7 +7,7 @@ use protocol::data::message::DataBody;
 use protocol::data::placement::Layout;
 use protocol::types::{Op, ReplicaId, SessionId};
 
-use super::{Contents, Missing, tick};
+use super::{Contents, Missing, Readers, tick};
 use crate::content;
 use crate::random::Random;
 
@@ -54,6 +54,7 @@ pub(super) struct Download {
     end: u64,
     /// How often in a hundred steps the reader pauses.
     slowness: u64,
+    pause_max: u64,
     pause_until: u64,
     calls: Vec<(ReplicaId, u64, DataBody)>,
 }
@@ -64,7 +65,7 @@ impl Download {
         layout: Layout,
         record: Record,
         pieces: Vec<Piece>,
-        slow_percent: u64,
+        readers: Readers,
         now: u64,
         random: &mut Random,
     ) -> Result<Option<Download>, String> {
@@ -74,7 +75,7 @@ impl Download {
         let length = record.size.saturating_sub(start);
         let end = if whole { record.size } else { start + random.between(1, length.max(1)).min(length) };
         let get = Get::new(layout, pieces.clone(), start..end, None, SETTINGS, random.word(), tick(now));
-        let slowness = if random.percent(slow_percent) { 20 } else { 0 };
+        let slowness = if random.percent(readers.slow_percent) { 20 } else { 0 };
         Ok(Some(Download {
             get: get.map_err(|bad| format!("an object cannot be read: {bad}"))?,
             record,
@@ -83,6 +84,7 @@ impl Download {
             position: start,
             end,
             slowness,
+            pause_max: readers.pause_max,
             pause_until: 0,
             calls: Vec::new(),
         }))
@@ -106,9 +108,13 @@ impl Download {
     }
 
     pub(super) fn step(&mut self, now: u64, calm: bool, contents: &Contents, random: &mut Random) -> Step {
+        // Whoever stops for longer than the get itself would wait does not drive it either, or it would end.
+        if !calm && self.pause_until > now + SETTINGS.timeout_ms * 1_000 {
+            return Step::Waits;
+        }
         self.get.on_tick(tick(now));
         if !calm && random.percent(self.slowness) {
-            self.pause_until = now + random.below(3_000_000);
+            self.pause_until = now + random.below(self.pause_max);
         }
         while (calm || self.pause_until <= now)
             && let Some(bytes) = self.get.take(tick(now))
