@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use axum::body::Body;
 use http::header::{CONNECTION, EXPECT};
-use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use protocol::catalog::Query as CatalogQuery;
 use tokio::sync::Semaphore;
 
@@ -103,7 +103,7 @@ impl<L: Link> Gateway<L> {
             Ok(head) => match route(&head) {
                 Ok(operation) => {
                     name = operation.name();
-                    self.admit(operation, &head, body).await
+                    self.admit(operation, &head, &parts.headers, body).await
                 }
                 Err(error) => Err(error),
             },
@@ -149,7 +149,14 @@ impl<L: Link> Gateway<L> {
         response
     }
 
-    async fn admit(&self, operation: Operation, head: &Head, body: Body) -> S3Result<Response> {
+    /// `sent`: the headers as they came, which is how they were signed.
+    async fn admit(
+        &self,
+        operation: Operation,
+        head: &Head,
+        sent: &HeaderMap,
+        body: Body,
+    ) -> S3Result<Response> {
         let Ok(_place) = self.room.try_acquire() else {
             self.metrics.on_turned_away();
             return Err(ErrorCode::SlowDown.into());
@@ -158,7 +165,7 @@ impl<L: Link> Gateway<L> {
             method: &head.method,
             raw_path: &head.raw_path,
             raw_query: &head.raw_query,
-            headers: &head.headers,
+            headers: sent,
             host: &head.host,
             host_bucket: head.host_bucket.as_deref(),
         };
