@@ -3,8 +3,9 @@
 //! In reading order: what a request says before its body (`request`, `hoisted`), which operation that is (`route`),
 //! from a request to its answer (`service`), how answers are made (`response`), whether the cluster
 //! answers (`readiness`), what becomes of bytes that nobody wants (`leftover`) or takes (`untaken`), and the
-//! connections that both travel on (`server`, `tls`, `greeting`, `patient`).
+//! connections that both travel on (`server`, `tls`, `greeting`, `patient`, `activity`).
 
+mod activity;
 mod authorise;
 mod greeting;
 mod hoisted;
