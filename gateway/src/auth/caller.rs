@@ -48,6 +48,11 @@ impl Caller {
         !self.grants.read_only && self.grants.hold(bucket, key.as_ref())
     }
 
+    /// To write, change or delete some object or other in this bucket.
+    pub fn may_write_somewhere(&self, bucket: &str) -> bool {
+        !self.grants.read_only && self.may_see_bucket(bucket)
+    }
+
     /// To list whatever begins with this prefix.
     pub fn may_list(&self, bucket: &str, prefix: impl AsRef<[u8]>) -> bool {
         self.grants.hold(bucket, prefix.as_ref())
@@ -120,6 +125,7 @@ mod tests {
             assert!(caller.may_see_bucket("b"));
             assert!(caller.may_read_bucket("b"));
             assert!(!caller.may_write("b", "k"));
+            assert!(!caller.may_write_somewhere("b"));
             assert!(!caller.may_create_bucket("b"));
             assert!(!caller.may_change_bucket("b"));
         }
@@ -148,6 +154,8 @@ mod tests {
         let caller = caller(false, &[("b", "logs/"), ("c", "")]);
         assert!(caller.may_read("b", "logs/"));
         assert!(caller.may_write("b", "logs/a"));
+        assert!(caller.may_write_somewhere("b"));
+        assert!(!caller.may_write_somewhere("d"));
         assert!(caller.may_list("b", "logs/a"));
         assert!(caller.may_see_bucket("b"));
         for outside in ["", "logs", "log", "Logs/a", "other/logs/"] {
