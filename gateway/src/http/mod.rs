@@ -1,11 +1,13 @@
 //! Requests and answers.
 //!
 //! In reading order: what a request says before its body (`request`, `hoisted`), which operation that is (`route`),
-//! from a request to its answer (`service`), how answers are made (`response`), whether the cluster
+//! from a request to its answer (`service`), how answers are made (`response`)
+//! and what they may take (`answers`), whether the cluster
 //! answers (`readiness`), what becomes of bytes that nobody wants (`leftover`) or takes (`untaken`), and the
 //! connections that both travel on (`server`, `tls`, `greeting`, `patient`, `activity`).
 
 mod activity;
+pub(crate) mod answers;
 mod authorise;
 mod greeting;
 mod hoisted;

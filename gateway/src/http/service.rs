@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use protocol::catalog::Query as CatalogQuery;
 use tokio::sync::Semaphore;
 
+use super::answers::AnswerRoom;
 use super::authorise::authorise;
 use super::leftover::Leftover;
 use super::metrics::Metrics;
@@ -54,6 +55,7 @@ pub struct Gateway<L> {
     metrics: Metrics,
     readiness: Readiness,
     room: Semaphore,
+    answers: AnswerRoom,
     ids: RequestIds,
 }
 
@@ -80,6 +82,7 @@ impl<L: Link> Gateway<L> {
             metrics: Metrics::default(),
             readiness: Readiness::default(),
             room: Semaphore::new(REQUESTS_MAX),
+            answers: AnswerRoom::new(),
             ids: RequestIds { seed, next: AtomicU64::new(0) },
         })
     }
@@ -118,7 +121,15 @@ impl<L: Link> Gateway<L> {
                 } else {
                     tracing::debug!(id, operation = name, path, %error, "refused");
                 }
-                response::error(&error, path, &id, parts.method != Method::HEAD)
+                let answer = |error: &S3Error, resource: &str| {
+                    response::error(error, resource, &id, parts.method != Method::HEAD)
+                };
+                // A path can be long, and what was signed longer. What remains without them is short.
+                let mut refusal = answer(&error, path);
+                if !self.answers.try_take(&mut refusal) {
+                    refusal = answer(&ErrorCode::SlowDown.into(), "");
+                }
+                refusal
             }
         };
         let ends = leftover.take(parts.headers.contains_key(EXPECT));
@@ -175,7 +186,8 @@ impl<L: Link> Gateway<L> {
             Operation::CompleteMultipartUpload => Payload::of_completion(body, body_auth, &head.headers)?,
             _ => Payload::new(body, body_auth, &head.headers)?,
         };
-        s3::perform(&Call { gateway: self, head, caller: &caller }, operation, payload).await
+        let answer = s3::perform(&Call { gateway: self, head, caller: &caller }, operation, payload).await?;
+        self.answers.take(answer).await
     }
 
     /// `live`: this process answers. `ready`: the cluster answers it.
