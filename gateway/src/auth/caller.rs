@@ -1,5 +1,7 @@
 //! Who signed a request, and what they may do with it.
 
+use std::collections::BTreeSet;
+
 /// Whoever signed a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -63,6 +65,13 @@ impl Caller {
         self.grants.scopes.is_empty() || self.grants.scopes.iter().any(|scope| scope.bucket == bucket)
     }
 
+    /// The names of all buckets that it can know of, whether they exist or not. None: it may know of any.
+    pub fn buckets(&self) -> Option<BTreeSet<&str>> {
+        let scopes = &self.grants.scopes;
+        let names = || scopes.iter().map(|scope| scope.bucket.as_str()).collect();
+        (!scopes.is_empty()).then(names)
+    }
+
     /// To read what is said of the bucket as a whole: its tags and configuration.
     pub fn may_read_bucket(&self, bucket: &str) -> bool {
         self.grants.hold(bucket, b"")
@@ -115,6 +124,7 @@ mod tests {
         assert!(caller.may_read_bucket("b"));
         assert!(caller.may_create_bucket("b"));
         assert!(caller.may_change_bucket("b"));
+        assert_eq!(caller.buckets(), None);
     }
 
     #[test]
@@ -158,6 +168,7 @@ mod tests {
         assert!(!caller.may_write_somewhere("d"));
         assert!(caller.may_list("b", "logs/a"));
         assert!(caller.may_see_bucket("b"));
+        assert_eq!(caller.buckets(), Some(BTreeSet::from(["b", "c"])));
         for outside in ["", "logs", "log", "Logs/a", "other/logs/"] {
             assert!(!caller.may_read("b", outside), "{outside}");
             assert!(!caller.may_write("b", outside), "{outside}");
