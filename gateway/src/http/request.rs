@@ -154,13 +154,18 @@ fn check_given_once(headers: &HeaderMap) -> S3Result<()> {
     Ok(())
 }
 
-/// `bucket` of `bucket.domain`, with or without a port.
-fn bucket_of_host<'a>(host: &'a str, domains: &[String]) -> Option<&'a str> {
-    let name = match host.rsplit_once(':') {
+/// Without a port.
+pub(super) fn name_of_host(host: &str) -> &str {
+    match host.rsplit_once(':') {
         // An IPv6 address in brackets has colons of its own.
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
-    };
+    }
+}
+
+/// `bucket` of `bucket.domain`, with or without a port.
+fn bucket_of_host<'a>(host: &'a str, domains: &[String]) -> Option<&'a str> {
+    let name = name_of_host(host);
     domains.iter().find_map(|domain| {
         let split = name.len().checked_sub(domain.len() + 1).filter(|split| *split > 0)?;
         let (bucket, rest) = (name.get(..split)?, name.get(split..)?);

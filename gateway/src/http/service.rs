@@ -19,6 +19,7 @@ use super::readiness::Readiness;
 use super::request::Head;
 use super::response::{self, Response};
 use super::route::{Operation, route};
+use super::same_machine;
 use crate::auth::{Authenticator, Caller, SignedRequest};
 use crate::body::{MemoryBudget, Payload};
 use crate::cluster::{Cluster, Link};
@@ -44,6 +45,8 @@ pub struct Options {
     pub domains: Vec<String>,
     /// What the bodies of all requests together may take.
     pub memory_bytes: usize,
+    /// The keys are no secret: what a web page can make a browser send is refused.
+    pub known_keys: bool,
 }
 
 /// All that the handlers of one gateway share.
@@ -99,7 +102,7 @@ impl<L: Link> Gateway<L> {
         let (body, leftover) = Leftover::of(body);
         let _running = self.metrics.begin();
         let mut name = "-";
-        let outcome = match Head::parse(&parts, &self.options.domains) {
+        let outcome = match self.read_head(&parts) {
             Ok(head) if head.target.bucket.as_deref() == Some(OWN_BUCKET) => {
                 Ok(self.answer_health(&head).await)
             }
@@ -158,6 +161,14 @@ impl<L: Link> Gateway<L> {
         response.headers_mut().insert(ID_2, id.clone());
         response.headers_mut().insert(REQUEST_ID, id);
         response
+    }
+
+    fn read_head(&self, parts: &http::request::Parts) -> S3Result<Head> {
+        let head = Head::parse(parts, &self.options.domains)?;
+        if self.options.known_keys {
+            same_machine::check(&head, &self.options.domains)?;
+        }
+        Ok(head)
     }
 
     /// `sent`: the headers as they came, which is how they were signed.

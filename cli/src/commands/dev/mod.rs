@@ -152,6 +152,7 @@ fn s3_of(sources: &Sources, listen: SocketAddr) -> Result<S3, Failure> {
         }
     };
     Ok(S3 {
+        known_keys: secret_key == SECRET_KEY,
         listen: vec![listen],
         access_key,
         secret_key,
