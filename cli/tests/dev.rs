@@ -1,6 +1,7 @@
 //! A whole cluster in one process.
 
-use std::net::{TcpListener, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -43,7 +44,11 @@ impl Scratch {
 
     /// Returns when it has greeted, with what it said.
     fn start(&self, more: &[&str]) -> (Process, String) {
-        let process = Process::start(self.command(more), &self.cluster.key().with_file_name("dev.log"));
+        self.start_as(self.command(more))
+    }
+
+    fn start_as(&self, command: Command) -> (Process, String) {
+        let process = Process::start(command, &self.cluster.key().with_file_name("dev.log"));
         let greeting = self.cluster.wait("a greeting", || {
             let log = process.log();
             log.contains("Ctrl-C stops it").then_some(log)
@@ -250,6 +255,38 @@ fn it_does_not_serve_other_machines_with_keys_that_everybody_knows() {
     gateway.args(["gateway", "--peers", "127.0.0.1:1", "--cluster-key-file"]).arg(scratch.cluster.key());
     published(&mut gateway);
     refused(&mut gateway);
+}
+
+/// What the server says to a request without a signature, with these headers.
+fn says(scratch: &Scratch, headers: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", scratch.s3)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "PUT /demo HTTP/1.1\r\n{headers}connection: close\r\ncontent-length: 0\r\n\r\n").unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    said
+}
+
+/// A page that is open in a browser beside it can make the browser ask, and knows the keys.
+#[test]
+fn it_does_not_serve_web_pages_with_keys_that_everybody_knows() {
+    let scratch = Scratch::new("dev-pages");
+    let own_keys = [("VIEWSTONE_ACCESS_KEY", "mine"), ("VIEWSTONE_SECRET_KEY", "my-own-secret")];
+    for (keys, are_known) in [(&[][..], true), (&own_keys[..], false)] {
+        let mut command = scratch.command(&["--memory"]);
+        command.envs(keys.iter().copied());
+        let (process, _) = scratch.start_as(command);
+        let refuses = |headers: &str| {
+            let said = says(&scratch, headers);
+            assert!(said.starts_with("HTTP/1.1 403") && said.contains("AccessDenied"), "{said}");
+            said.contains("Start it with keys of your own")
+        };
+        assert!(!refuses("host: 127.0.0.1:9000\r\n"));
+        assert!(!refuses("host: bucket.localhost\r\norigin: http://localhost:3000\r\n"));
+        assert_eq!(refuses("host: elsewhere.example\r\n"), are_known);
+        assert_eq!(refuses("host: localhost\r\norigin: https://elsewhere.example\r\n"), are_known);
+        stop(process);
+    }
 }
 
 /// For containers and scripts: the exit status alone tells.

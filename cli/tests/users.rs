@@ -190,6 +190,8 @@ fn a_gateway_lets_users_do_what_they_may_until_they_are_disabled() {
     assert!(!is_denied(&audit, Method::GET, "/media/other/key", ""));
     assert!(is_denied(&audit, Method::PUT, "/media/other/key", ""));
     assert!(is_denied(&audit, Method::DELETE, "/media/other/key", ""));
+    // Before anything is read of the list, and there is none.
+    assert!(is_denied(&audit, Method::POST, "/media", "delete"));
 
     let forged = signer(&app.access_key, ROOT_SECRET);
     assert_eq!(gateway.says(&forged, Method::GET, "/media/app/key", ""), "SignatureDoesNotMatch");

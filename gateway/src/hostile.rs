@@ -66,7 +66,7 @@ fn read_head(parts: http::request::Parts) {
         method: &head.method,
         raw_path: &head.raw_path,
         raw_query: &head.raw_query,
-        headers: &head.headers,
+        headers: &parts.headers,
         host: &head.host,
         host_bucket: head.host_bucket.as_deref(),
     });

@@ -50,6 +50,7 @@ pub(crate) fn gateway<L: Link>(cluster: Cluster<L>, key: &ClusterKey, s3: &S3) -
         region: s3.region.clone(),
         domains: s3.domains.clone(),
         memory_bytes: gateway::body::MEMORY_BYTES,
+        known_keys: s3.known_keys,
     };
     Gateway::new(cluster, authenticator, options, u64::from_le_bytes(random()))
 }

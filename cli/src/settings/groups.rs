@@ -53,6 +53,8 @@ pub(crate) struct S3 {
     pub(crate) secret_key: String,
     pub(crate) region: String,
     pub(crate) domains: Vec<String>,
+    /// The access key and its secret are those that are written in the README.
+    pub(crate) known_keys: bool,
     pub(crate) tls: Option<TlsFiles>,
 }
 
@@ -171,6 +173,7 @@ impl S3 {
             secret_key,
             region: sources.optional(&REGION, values::region)?.unwrap_or_else(|| S3::REGION.to_owned()),
             domains: sources.optional(&DOMAINS, values::domains)?.unwrap_or_default(),
+            known_keys: false,
             tls,
         })
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_sdk_s3::presigning::PresigningConfig;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use compat_tests::checksums::Algorithm;
 use compat_tests::raw::{Request, signer};
 use compat_tests::sign::Signer;
 use hmac::{Hmac, KeyInit, Mac};
@@ -107,6 +108,57 @@ async fn a_presigned_request_is_good_for_itself_only() {
     delete.send().refused(403, "SignatureDoesNotMatch");
     get.clone().query("versionId", "null").send().refused(403, "SignatureDoesNotMatch");
     get.send().expect(200);
+}
+
+/// As the SDKs for JavaScript and Go presign: nobody can make a browser send headers along with a link.
+#[tokio::test]
+async fn what_a_presigned_url_carries_in_its_query_is_done() {
+    let bucket = Bucket::fresh().await;
+    let put = |name: &str, value: &str| {
+        Request::new("PUT", bucket.path("key")).query(name, value).presigned("600").body("value")
+    };
+    let right = Algorithm::Crc32.of(b"value");
+    let all = Request::new("PUT", bucket.path("key"))
+        .query("x-amz-meta-color", "red & blue")
+        .query("X-Amz-Tagging", "a=1&b=2")
+        .query("x-amz-acl", "private")
+        .query("x-amz-checksum-crc32", &right)
+        .query("x-amz-sdk-checksum-algorithm", "CRC32")
+        .presigned("600")
+        .body("value");
+    all.clone().header("x-amz-meta-color", "red").send().refused(400, "InvalidArgument");
+    all.send().expect(200);
+    let get =
+        Request::new("GET", bucket.path("key")).query("x-amz-checksum-mode", "ENABLED").presigned("600");
+    let answer = get.send().expect(200);
+    assert_eq!(answer.header("x-amz-checksum-crc32"), Some(right.as_str()));
+    assert_eq!(answer.header("x-amz-tagging-count"), Some("2"));
+    assert_eq!(answer.header("x-amz-meta-color"), Some("red & blue"));
+
+    put("x-amz-acl", "public-read").send().refused(400, "AccessControlListNotSupported");
+    put("x-amz-server-side-encryption", "AES256").send().refused(501, "NotImplemented");
+    put("x-amz-checksum-crc32", &Algorithm::Crc32.of(b"other")).send().refused(400, "BadDigest");
+    // Nobody can change what was signed, or add to it.
+    let mut changed = put("x-amz-meta-color", "red");
+    changed.query[0].1 = "blue".to_owned();
+    changed.send().refused(403, "SignatureDoesNotMatch");
+    put("x-amz-meta-a", "1").query("x-amz-meta-b", "2").send().refused(403, "SignatureDoesNotMatch");
+    // The algorithm alone is what the SDK says of itself.
+    put("x-amz-sdk-checksum-algorithm", "CRC32").send().expect(200);
+}
+
+/// It was taken for the upload of an object without a byte.
+#[tokio::test]
+async fn a_presigned_url_can_name_the_source_of_a_copy_in_its_query() {
+    let bucket = Bucket::fresh().await;
+    bucket.put("source", "value").send().await.unwrap();
+    let source = format!("{}/source", bucket.name);
+    let copy = Request::new("PUT", bucket.path("copy")).query("x-amz-copy-source", source).presigned("600");
+    let mut other = copy.clone();
+    other.query[0].1 = format!("{}/copy", bucket.name);
+    other.send().refused(403, "SignatureDoesNotMatch");
+    assert!(copy.send().expect(200).element("ETag").is_some());
+    assert_eq!(bucket.bytes("copy").await, b"value");
 }
 
 /// A header that was signed must come; the signature covers its value.

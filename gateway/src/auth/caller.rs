@@ -1,5 +1,7 @@
 //! Who signed a request, and what they may do with it.
 
+use std::collections::BTreeSet;
+
 /// Whoever signed a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -48,6 +50,11 @@ impl Caller {
         !self.grants.read_only && self.grants.hold(bucket, key.as_ref())
     }
 
+    /// To write, change or delete some object or other in this bucket.
+    pub fn may_write_somewhere(&self, bucket: &str) -> bool {
+        !self.grants.read_only && self.may_see_bucket(bucket)
+    }
+
     /// To list whatever begins with this prefix.
     pub fn may_list(&self, bucket: &str, prefix: impl AsRef<[u8]>) -> bool {
         self.grants.hold(bucket, prefix.as_ref())
@@ -56,6 +63,13 @@ impl Caller {
     /// To know that there is such a bucket, and where.
     pub fn may_see_bucket(&self, bucket: &str) -> bool {
         self.grants.scopes.is_empty() || self.grants.scopes.iter().any(|scope| scope.bucket == bucket)
+    }
+
+    /// The names of all buckets that it can know of, whether they exist or not. None: it may know of any.
+    pub fn buckets(&self) -> Option<BTreeSet<&str>> {
+        let scopes = &self.grants.scopes;
+        let names = || scopes.iter().map(|scope| scope.bucket.as_str()).collect();
+        (!scopes.is_empty()).then(names)
     }
 
     /// To read what is said of the bucket as a whole: its tags and configuration.
@@ -110,6 +124,7 @@ mod tests {
         assert!(caller.may_read_bucket("b"));
         assert!(caller.may_create_bucket("b"));
         assert!(caller.may_change_bucket("b"));
+        assert_eq!(caller.buckets(), None);
     }
 
     #[test]
@@ -120,6 +135,7 @@ mod tests {
             assert!(caller.may_see_bucket("b"));
             assert!(caller.may_read_bucket("b"));
             assert!(!caller.may_write("b", "k"));
+            assert!(!caller.may_write_somewhere("b"));
             assert!(!caller.may_create_bucket("b"));
             assert!(!caller.may_change_bucket("b"));
         }
@@ -148,8 +164,11 @@ mod tests {
         let caller = caller(false, &[("b", "logs/"), ("c", "")]);
         assert!(caller.may_read("b", "logs/"));
         assert!(caller.may_write("b", "logs/a"));
+        assert!(caller.may_write_somewhere("b"));
+        assert!(!caller.may_write_somewhere("d"));
         assert!(caller.may_list("b", "logs/a"));
         assert!(caller.may_see_bucket("b"));
+        assert_eq!(caller.buckets(), Some(BTreeSet::from(["b", "c"])));
         for outside in ["", "logs", "log", "Logs/a", "other/logs/"] {
             assert!(!caller.may_read("b", outside), "{outside}");
             assert!(!caller.may_write("b", outside), "{outside}");

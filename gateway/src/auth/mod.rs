@@ -29,6 +29,7 @@ pub use authenticator::Authenticator;
 pub use caller::{Caller, Grants, Scope};
 pub use canonical::SignedRequest;
 pub use keys::{KeyInfo, KeySelection, KeySource, NewKey, ROOT, RootKey, UserError, Users};
+pub(crate) use presigned::MARKS as PRESIGNED_MARKS;
 pub use sign::{Signer, ToSign};
 pub use signature::{BodyAuth, ChunkSigner};
 

@@ -15,8 +15,11 @@ pub(super) const EXPIRES_SECONDS_MAX: u32 = 604_800;
 
 type Pairs = [(Vec<u8>, Vec<u8>)];
 
+/// Each of these makes a query that of a presigned URL.
+pub(crate) const MARKS: [&str; 3] = ["X-Amz-Algorithm", "X-Amz-Credential", SIGNATURE];
+
 pub(super) fn is_presigned(pairs: &Pairs) -> bool {
-    ["X-Amz-Algorithm", "X-Amz-Credential", SIGNATURE].iter().any(|name| has(pairs, name))
+    MARKS.iter().any(|name| has(pairs, name))
 }
 
 pub(super) fn is_version_2(pairs: &Pairs) -> bool {

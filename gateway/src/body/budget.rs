@@ -1,7 +1,7 @@
 //! How much memory the bodies of all requests together may take.
 //!
 //! ```text
-//!              ┌───────── small ─────────┐
+//!              ┌─── small, documents ────┐
 //!  client ────▶│ whole, then in the log  │──────────────▶ operation
 //!        │     └─────────────────────────┘
 //!        │     ┌──────── filling ────────┐   ┌─────── sending ───────┐
@@ -9,13 +9,15 @@
 //!              └─────────────────────────┘   └───────────────────────┘
 //! ```
 //!
-//! The memory is in three parts, because what is in them is let go by others:
+//! The memory is in four parts, because what is in them is let go by others:
 //!
 //! - **Filling** waits for clients, who may take as long as they like. So an upload pays for the one chunk
 //!   that it fills before it begins, and keeps that place for all of its chunks. Whoever has begun never
 //!   waits for other clients, and however many of them are slow, they hold one chunk each. The more of this
 //!   part is taken, the smaller are the chunks of uploads that begin; so a few uploads have large chunks,
-//!   which are cheaper, and a hundred slow ones still leave room for another.
+//!   which are cheaper, and a hundred slow ones still leave room for another. Those that need large chunks,
+//!   because they are long or do not say how long they are, have half of this part at most: ten of them would
+//!   keep everybody else out.
 //! - **Sending** waits for replicas only, which store a chunk within seconds or fail. A chunk pays with its
 //!   bytes from when it is full to when the last of those who send it has let go of it: the permit is
 //!   part of the buffer. Who waits gets his turn in order, and what he waits for never waits for a place that
@@ -23,6 +25,8 @@
 //!   so that a chunk is not given up only because all others were sent beside it. A body of one chunk takes
 //!   its place in the first part with it instead, and need not wait behind large ones.
 //! - **Small** bodies travel in the log and never wait behind large ones.
+//! - **Documents** say what to delete, or what an upload consists of. They wait for no bodies: to delete and to
+//!   complete uploads is what helps when there are too many.
 //!
 //! Chunks that are stored are kept a while for replicas that are late (a replica that is down is always
 //! late). That is the first thing to go when somebody waits: `shortage` is notified.
@@ -43,13 +47,14 @@ use protocol::data::outline::CHUNK_BYTES_MAX;
 use protocol::data::put::PutSettings;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use super::document::DOCUMENT_BYTES_MAX;
 use crate::s3::{ErrorCode, S3Error, S3Result};
 
 /// What a gateway takes if nobody says otherwise.
-pub const MEMORY_BYTES: usize = 160 << 20;
+pub const MEMORY_BYTES: usize = 176 << 20;
 
-/// With less, two bodies of the largest chunks could not be uploaded at once.
-pub const MEMORY_BYTES_MIN: usize = 32 << 20;
+/// With less, two of the longest documents could not be read at once.
+pub const MEMORY_BYTES_MIN: usize = 88 << 20;
 
 /// A request waits so long for memory before it begins.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -64,13 +69,19 @@ const SHORTAGE_INTERVAL: Duration = Duration::from_millis(100);
 /// The sizes that chunks have, while less than so many quarters of the memory for filling are taken.
 const CHUNK_SIZES: [(usize, u32); 3] = [(2, 4 << 20), (3, 1 << 20), (4, 256 << 10)];
 
+/// Of what is larger there may be only so much.
+const CHUNK_SIZE_MODEST: u32 = 1 << 20;
+
 /// A chunk has to be named and receipted in the log, so there are not more of them than need be.
 const CHUNK_COUNT: u64 = CHUNK_COUNT_MAX as u64 / 2;
 
 pub struct MemoryBudget {
     small: Arc<Semaphore>,
+    documents: Arc<Semaphore>,
     filling: Arc<Semaphore>,
     filling_bytes: usize,
+    /// What chunks that are not modest may take of `filling`.
+    large: Arc<Semaphore>,
     sending: Arc<Semaphore>,
     bytes: usize,
     shortage: Arc<Notify>,
@@ -81,21 +92,30 @@ pub struct MemoryBudget {
 /// An upload's place: it may fill a chunk of this size at a time.
 pub(super) struct Place {
     pub(super) chunk_size: u32,
-    permit: OwnedSemaphorePermit,
+    paid: Paid,
+}
+
+/// Of `filling`, and of its large half if that was needed.
+struct Paid {
+    _permit: OwnedSemaphorePermit,
+    _large: Option<OwnedSemaphorePermit>,
 }
 
 impl MemoryBudget {
     /// At least `MEMORY_BYTES_MIN`.
     pub fn new(bytes: usize) -> MemoryBudget {
         let bytes = bytes.max(MEMORY_BYTES_MIN);
-        let (small, filling) = (bytes / 10, bytes / 2);
-        let sending = bytes - small - filling;
-        assert!(filling >= CHUNK_BYTES_MAX as usize);
+        let (small, documents, filling) = (bytes / 11, bytes / 11, bytes / 11 * 5);
+        let sending = bytes - small - documents - filling;
+        assert!(documents >= DOCUMENT_BYTES_MAX);
+        assert!(filling / 2 >= CHUNK_BYTES_MAX as usize);
         assert!(sending >= CHUNK_BYTES_MAX as usize);
         MemoryBudget {
             small: Arc::new(Semaphore::new(small)),
+            documents: Arc::new(Semaphore::new(documents)),
             filling: Arc::new(Semaphore::new(filling)),
             filling_bytes: filling,
+            large: Arc::new(Semaphore::new(filling / 2)),
             sending: Arc::new(Semaphore::new(sending)),
             bytes,
             shortage: Arc::new(Notify::new()),
@@ -106,7 +126,7 @@ impl MemoryBudget {
 
     /// How much is taken now, and how much may be.
     pub fn usage(&self) -> (usize, usize) {
-        let parts = [&self.small, &self.filling, &self.sending];
+        let parts = [&self.small, &self.documents, &self.filling, &self.sending];
         let free: usize = parts.iter().map(|part| part.available_permits()).sum();
         (self.bytes - free, self.bytes)
     }
@@ -121,22 +141,26 @@ impl MemoryBudget {
         self.acquire(&self.small, bytes, self.patience).await
     }
 
-    /// For a document, which a client sends as slowly as it likes.
     pub(super) async fn document(&self, bytes: usize) -> S3Result<OwnedSemaphorePermit> {
-        self.acquire(&self.filling, bytes, self.patience).await
+        self.acquire(&self.documents, bytes, self.patience).await
     }
 
     /// A place for an upload of so many bytes, or of nobody knows how many.
     pub(super) async fn place(&self, length: Option<u64>) -> S3Result<Place> {
         let chunk_size = self.chunk_size(length);
+        let large = if chunk_size > CHUNK_SIZE_MODEST {
+            Some(self.acquire(&self.large, chunk_size as usize, self.patience).await?)
+        } else {
+            None
+        };
         let permit = self.acquire(&self.filling, chunk_size as usize, self.patience).await?;
-        Ok(Place { chunk_size, permit })
+        Ok(Place { chunk_size, paid: Paid { _permit: permit, _large: large } })
     }
 
     /// A chunk that is full and goes on its way: its bytes count until the last copy of the handle is gone.
     pub(super) async fn send(&self, buffer: Vec<u8>) -> S3Result<Bytes> {
         let permit = self.acquire(&self.sending, buffer.len(), self.sending_patience).await?;
-        Ok(Bytes::from_owner(Charged { buffer, _permit: permit }))
+        Ok(Bytes::from_owner(Charged { buffer, _paid: permit }))
     }
 
     fn chunk_size(&self, length: Option<u64>) -> u32 {
@@ -145,6 +169,8 @@ impl MemoryBudget {
         let taken = self.filling_bytes - self.filling.available_permits();
         let wanted = CHUNK_SIZES.into_iter().find(|(quarters, _)| taken * 4 < self.filling_bytes * quarters);
         let (_, wanted) = wanted.unwrap_or(CHUNK_SIZES[CHUNK_SIZES.len() - 1]);
+        let has_room = self.large.available_permits() >= wanted as usize;
+        let wanted = if has_room { wanted } else { wanted.min(CHUNK_SIZE_MODEST) };
         let least = length.div_ceil(CHUNK_COUNT).next_power_of_two();
         let chunk_size = u64::from(wanted).max(least).min(length.max(1));
         u32::try_from(chunk_size).unwrap_or(u32::MAX).min(CHUNK_BYTES_MAX)
@@ -182,17 +208,17 @@ impl Place {
     /// The only chunk of the upload, which takes the place with it.
     pub(super) fn send_whole(self, buffer: Vec<u8>) -> Bytes {
         assert!(buffer.len() <= self.chunk_size as usize);
-        Bytes::from_owner(Charged { buffer, _permit: self.permit })
+        Bytes::from_owner(Charged { buffer, _paid: self.paid })
     }
 }
 
 /// Bytes and what was paid for them.
-struct Charged {
+struct Charged<P> {
     buffer: Vec<u8>,
-    _permit: OwnedSemaphorePermit,
+    _paid: P,
 }
 
-impl AsRef<[u8]> for Charged {
+impl<P> AsRef<[u8]> for Charged<P> {
     fn as_ref(&self) -> &[u8] {
         &self.buffer
     }

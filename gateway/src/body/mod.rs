@@ -1,7 +1,7 @@
 //! The bytes of a request.
 //!
 //! In reading order: checksums (`checksum`), the framing of `aws-chunked` (`chunked`), what the headers say of
-//! a body (`declared`), the body itself (`payload`), what memory all bodies may take (`budget`), those that are
+//! a body (`declared`), how slowly it may come (`pace`), the body itself (`payload`), what memory all bodies may take (`budget`), those that are
 //! documents (`document`), and the way into the cluster (`store`).
 
 mod budget;
@@ -9,6 +9,7 @@ mod checksum;
 mod chunked;
 mod declared;
 mod document;
+mod pace;
 mod payload;
 mod store;
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The bytes of a request, without their framing, and everything that is said of them proved or refuted.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,15 +9,14 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use md5::Md5;
 use sha2::{Digest, Sha256};
+use tokio::time::{Instant, timeout};
 
 use super::checksum::{Algorithm, Checksum, Hasher};
 use super::chunked::{ChunkDecoder, Trailer};
 use super::declared::{Declared, invalid_value, parse_checksum};
+use super::pace::Pace;
 use crate::auth::signature::{BodyAuth, hex};
 use crate::s3::{ErrorCode, S3Error, S3Result};
-
-/// A client that sends nothing for so long is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The body of one request. Nothing of it counts before `finish` has said that it is as it should be.
 pub struct Payload {
@@ -30,7 +27,7 @@ pub struct Payload {
     digester: Digester,
     length: u64,
     is_over: bool,
-    patience: Duration,
+    pace: Pace,
 }
 
 enum Framing {
@@ -74,16 +71,8 @@ impl Payload {
                 Framing::Chunked { decoder, input: Bytes::new() }
             }
         };
-        Ok(Payload {
-            body,
-            framing,
-            declared,
-            signed_sha256,
-            digester,
-            length: 0,
-            is_over: false,
-            patience: PATIENCE,
-        })
+        let pace = Pace::of_body(declared.length);
+        Ok(Payload { body, framing, declared, signed_sha256, digester, length: 0, is_over: false, pace })
     }
 
     /// The same of a request whose checksums are not those of its body, but those of the object that an
@@ -151,8 +140,13 @@ impl Payload {
 
     async fn receive(&mut self) -> S3Result<Option<Bytes>> {
         loop {
-            let frame = tokio::time::timeout(self.patience, self.body.frame()).await;
-            match frame.map_err(|_| S3Error::new(ErrorCode::RequestTimeout))? {
+            let began = Instant::now();
+            let frame = timeout(self.pace.patience(), self.body.frame()).await;
+            let frame = frame.map_err(|_| S3Error::new(ErrorCode::RequestTimeout))?;
+            let count =
+                frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
+            self.pace.on_bytes(count, began.elapsed());
+            match frame {
                 None => return Ok(None),
                 // The connection broke, or what came on it was no HTTP.
                 Some(Err(_)) => return Err(S3Error::new(ErrorCode::IncompleteBody)),
@@ -202,6 +196,7 @@ impl Payload {
         if self.declared.length.is_some_and(|length| length > bytes_max as u64) {
             return Err(too_long());
         }
+        self.pace = Pace::of_document();
         let mut collected = BytesMut::new();
         while let Some(bytes) = self.next().await? {
             if collected.len() + bytes.len() > bytes_max {

@@ -26,6 +26,7 @@ mod upload;
 pub use error::ClusterError;
 pub use link::{Link, Unreachable};
 pub use quic::QuicLink;
+pub(crate) use read_room::READ_BYTES_FREE;
 pub use reader::{Reader, Record};
 pub use session::{Cluster, ClusterOptions, WeakCluster};
 pub use upload::{CHUNK_SIZE, Upload, chunk_size_for};

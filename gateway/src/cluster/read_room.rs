@@ -16,6 +16,10 @@ use super::ClusterError;
 
 const BYTES: u32 = 128 << 20;
 
+/// What is shorter does not pay here: it is as long as one block at most, which never waits behind large
+/// objects. Answers of that length pay where they leave.
+pub(crate) const READ_BYTES_FREE: u64 = BLOCK_SIZE as u64;
+
 /// The least that a read can do with: two blocks ahead, and one of them asked for twice.
 const SHARE_MIN: u32 = 3 * BLOCK_SIZE;
 
@@ -40,9 +44,9 @@ impl ReadRoom {
         ReadRoom { room: Arc::new(Semaphore::new(BYTES as usize)) }
     }
 
-    /// For a read of so many bytes. What fits into one block never waits behind large objects.
+    /// For a read of so many bytes.
     pub(super) async fn take(&self, length: u64) -> Result<ReadPlace, ClusterError> {
-        if length <= u64::from(BLOCK_SIZE) {
+        if length <= READ_BYTES_FREE {
             return Ok(ReadPlace { bytes: SHARE_MIN as usize, _permit: None });
         }
         let share = self.share(length);

@@ -28,8 +28,8 @@ pub(super) fn authorise(operation: Operation, caller: &Caller, head: &Head) -> S
         | Operation::ListObjectsV2
         | Operation::ListObjectVersions
         | Operation::ListMultipartUploads => caller.may_list(bucket, prefix),
-        // Each key is decided on its own.
-        Operation::DeleteObjects => caller.may_see_bucket(bucket),
+        // Each key is decided on its own, if there can be one.
+        Operation::DeleteObjects => caller.may_write_somewhere(bucket),
         Operation::GetObject
         | Operation::HeadObject
         | Operation::GetObjectAttributes

@@ -1,12 +1,17 @@
 //! Requests and answers.
 //!
-//! In reading order: what a request says before its body (`request`), which operation that is (`route`),
-//! from a request to its answer (`service`), how answers are made (`response`), whether the cluster
+//! In reading order: what a request says before its body (`request`, `hoisted`), who may ask if everybody knows the
+//! keys (`same_machine`), which operation that is (`route`),
+//! from a request to its answer (`service`), how answers are made (`response`)
+//! and what they may take (`answers`), whether the cluster
 //! answers (`readiness`), what becomes of bytes that nobody wants (`leftover`) or takes (`untaken`), and the
-//! connections that both travel on (`server`, `tls`, `greeting`, `patient`).
+//! connections that both travel on (`server`, `tls`, `greeting`, `patient`, `activity`).
 
+mod activity;
+pub(crate) mod answers;
 mod authorise;
 mod greeting;
+mod hoisted;
 mod leftover;
 pub mod metrics;
 mod patient;
@@ -14,6 +19,7 @@ mod readiness;
 pub(crate) mod request;
 pub(crate) mod response;
 mod route;
+mod same_machine;
 mod server;
 mod service;
 mod tls;

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, request};
 use percent_encoding::percent_decode_str;
 use protocol::catalog::{BucketRef, KEY_BYTES_MAX};
 
+use super::hoisted;
 use crate::s3::{ErrorCode, S3Error, S3Result};
 
 /// A request without its body.
@@ -23,6 +24,7 @@ pub struct Head {
     pub host: String,
     /// The bucket, if the host names it.
     pub host_bucket: Option<String>,
+    /// Those that were sent, and those that a presigned URL carries in its query.
     pub headers: HeaderMap,
     pub target: Target,
     pub query: Query,
@@ -55,7 +57,8 @@ impl Head {
         let target = Target::parse(&raw_path, host_bucket.as_deref())?;
         let query = Query::parse(&raw_query)?;
         check_given_once(&parts.headers)?;
-        let headers = parts.headers.clone();
+        let mut headers = parts.headers.clone();
+        hoisted::join(&mut headers, &query)?;
         let scheme = scheme_of(parts);
         let method = parts.method.clone();
         Ok(Head { method, raw_path, raw_query, scheme, host, host_bucket, headers, target, query })
@@ -151,13 +154,18 @@ fn check_given_once(headers: &HeaderMap) -> S3Result<()> {
     Ok(())
 }
 
-/// `bucket` of `bucket.domain`, with or without a port.
-fn bucket_of_host<'a>(host: &'a str, domains: &[String]) -> Option<&'a str> {
-    let name = match host.rsplit_once(':') {
+/// Without a port.
+pub(super) fn name_of_host(host: &str) -> &str {
+    match host.rsplit_once(':') {
         // An IPv6 address in brackets has colons of its own.
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
-    };
+    }
+}
+
+/// `bucket` of `bucket.domain`, with or without a port.
+fn bucket_of_host<'a>(host: &'a str, domains: &[String]) -> Option<&'a str> {
+    let name = name_of_host(host);
     domains.iter().find_map(|domain| {
         let split = name.len().checked_sub(domain.len() + 1).filter(|split| *split > 0)?;
         let (bucket, rest) = (name.get(..split)?, name.get(split..)?);

@@ -268,4 +268,13 @@ mod tests {
         assert_eq!(routed(Method::PUT, "/b/k?tagging&versionId=null", &[]), Ok(PutObjectTagging));
         assert_eq!(routed(Method::GET, "/b/k?partNumber=1&versionId=null", &[]), Ok(GetObject));
     }
+
+    /// It was taken for an upload: the copy was an object without a byte.
+    #[test]
+    fn a_presigned_url_can_ask_for_a_copy() {
+        let copy = "x-amz-copy-source=b%2Fo&X-Amz-Signature=x";
+        assert_eq!(routed(Method::PUT, &format!("/b/k?{copy}"), &[]), Ok(CopyObject));
+        let part = format!("/b/k?uploadId=u&partNumber=1&{copy}");
+        assert_eq!(routed(Method::PUT, &part, &[]), Ok(UploadPartCopy));
+    }
 }

@@ -7,10 +7,11 @@ use std::time::{Instant, SystemTime};
 
 use axum::body::Body;
 use http::header::{CONNECTION, EXPECT};
-use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use protocol::catalog::Query as CatalogQuery;
 use tokio::sync::Semaphore;
 
+use super::answers::AnswerRoom;
 use super::authorise::authorise;
 use super::leftover::Leftover;
 use super::metrics::Metrics;
@@ -18,6 +19,7 @@ use super::readiness::Readiness;
 use super::request::Head;
 use super::response::{self, Response};
 use super::route::{Operation, route};
+use super::same_machine;
 use crate::auth::{Authenticator, Caller, SignedRequest};
 use crate::body::{MemoryBudget, Payload};
 use crate::cluster::{Cluster, Link};
@@ -43,6 +45,8 @@ pub struct Options {
     pub domains: Vec<String>,
     /// What the bodies of all requests together may take.
     pub memory_bytes: usize,
+    /// The keys are no secret: what a web page can make a browser send is refused.
+    pub known_keys: bool,
 }
 
 /// All that the handlers of one gateway share.
@@ -54,6 +58,7 @@ pub struct Gateway<L> {
     metrics: Metrics,
     readiness: Readiness,
     room: Semaphore,
+    answers: AnswerRoom,
     ids: RequestIds,
 }
 
@@ -80,6 +85,7 @@ impl<L: Link> Gateway<L> {
             metrics: Metrics::default(),
             readiness: Readiness::default(),
             room: Semaphore::new(REQUESTS_MAX),
+            answers: AnswerRoom::new(),
             ids: RequestIds { seed, next: AtomicU64::new(0) },
         })
     }
@@ -96,14 +102,14 @@ impl<L: Link> Gateway<L> {
         let (body, leftover) = Leftover::of(body);
         let _running = self.metrics.begin();
         let mut name = "-";
-        let outcome = match Head::parse(&parts, &self.options.domains) {
+        let outcome = match self.read_head(&parts) {
             Ok(head) if head.target.bucket.as_deref() == Some(OWN_BUCKET) => {
                 Ok(self.answer_health(&head).await)
             }
             Ok(head) => match route(&head) {
                 Ok(operation) => {
                     name = operation.name();
-                    self.admit(operation, &head, body).await
+                    self.admit(operation, &head, &parts.headers, body).await
                 }
                 Err(error) => Err(error),
             },
@@ -118,7 +124,15 @@ impl<L: Link> Gateway<L> {
                 } else {
                     tracing::debug!(id, operation = name, path, %error, "refused");
                 }
-                response::error(&error, path, &id, parts.method != Method::HEAD)
+                let answer = |error: &S3Error, resource: &str| {
+                    response::error(error, resource, &id, parts.method != Method::HEAD)
+                };
+                // A path can be long, and what was signed longer. What remains without them is short.
+                let mut refusal = answer(&error, path);
+                if !self.answers.try_take(&mut refusal) {
+                    refusal = answer(&ErrorCode::SlowDown.into(), "");
+                }
+                refusal
             }
         };
         let ends = leftover.take(parts.headers.contains_key(EXPECT));
@@ -149,7 +163,22 @@ impl<L: Link> Gateway<L> {
         response
     }
 
-    async fn admit(&self, operation: Operation, head: &Head, body: Body) -> S3Result<Response> {
+    fn read_head(&self, parts: &http::request::Parts) -> S3Result<Head> {
+        let head = Head::parse(parts, &self.options.domains)?;
+        if self.options.known_keys {
+            same_machine::check(&head, &self.options.domains)?;
+        }
+        Ok(head)
+    }
+
+    /// `sent`: the headers as they came, which is how they were signed.
+    async fn admit(
+        &self,
+        operation: Operation,
+        head: &Head,
+        sent: &HeaderMap,
+        body: Body,
+    ) -> S3Result<Response> {
         let Ok(_place) = self.room.try_acquire() else {
             self.metrics.on_turned_away();
             return Err(ErrorCode::SlowDown.into());
@@ -158,7 +187,7 @@ impl<L: Link> Gateway<L> {
             method: &head.method,
             raw_path: &head.raw_path,
             raw_query: &head.raw_query,
-            headers: &head.headers,
+            headers: sent,
             host: &head.host,
             host_bucket: head.host_bucket.as_deref(),
         };
@@ -168,7 +197,8 @@ impl<L: Link> Gateway<L> {
             Operation::CompleteMultipartUpload => Payload::of_completion(body, body_auth, &head.headers)?,
             _ => Payload::new(body, body_auth, &head.headers)?,
         };
-        s3::perform(&Call { gateway: self, head, caller: &caller }, operation, payload).await
+        let answer = s3::perform(&Call { gateway: self, head, caller: &caller }, operation, payload).await?;
+        self.answers.take(answer).await
     }
 
     /// `live`: this process answers. `ready`: the cluster answers it.

@@ -15,6 +15,8 @@ use http_body::{Frame, SizeHint};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
+use super::activity::Running;
+
 /// Whoever takes nothing for so long gets an error instead of the rest.
 pub(super) struct Untaken {
     shared: Arc<Mutex<Offered>>,
@@ -23,7 +25,7 @@ pub(super) struct Untaken {
 
 struct Offered {
     /// None: it was not taken in time.
-    body: Option<Body>,
+    body: Option<(Body, Running)>,
     /// When the last bytes were given. None while the body itself is waited for.
     given: Option<Instant>,
 }
@@ -33,9 +35,10 @@ fn lock(offered: &Mutex<Offered>) -> MutexGuard<'_, Offered> {
 }
 
 impl Untaken {
-    pub(super) fn new(body: Body, patience: Duration) -> Untaken {
+    /// The request runs until the answer is taken, or given up.
+    pub(super) fn new(body: Body, patience: Duration, running: Running) -> Untaken {
         let given = Some(Instant::now());
-        let shared = Arc::new(Mutex::new(Offered { body: Some(body), given }));
+        let shared = Arc::new(Mutex::new(Offered { body: Some((body, running)), given }));
         let watch = tokio::spawn(watch(Arc::downgrade(&shared), patience)).abort_handle();
         Untaken { shared, watch }
     }
@@ -72,7 +75,7 @@ impl http_body::Body for Untaken {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let mut offered = lock(&self.shared);
-        let Some(body) = &mut offered.body else {
+        let Some((body, _)) = &mut offered.body else {
             let error = io::Error::new(io::ErrorKind::TimedOut, "the answer was not taken");
             return Poll::Ready(Some(Err(axum::Error::new(error))));
         };
@@ -82,11 +85,11 @@ impl http_body::Body for Untaken {
     }
 
     fn is_end_stream(&self) -> bool {
-        lock(&self.shared).body.as_ref().is_some_and(Body::is_end_stream)
+        lock(&self.shared).body.as_ref().is_some_and(|(body, _)| body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        lock(&self.shared).body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+        lock(&self.shared).body.as_ref().map_or_else(SizeHint::default, |(body, _)| body.size_hint())
     }
 }
 
@@ -97,24 +100,28 @@ mod tests {
 
     use super::*;
     use crate::body::testing::pipe;
+    use crate::http::activity::Activity;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_nobody_takes_lets_go_of_what_it_holds() {
         let (bytes, body) = pipe();
-        let mut untaken = Untaken::new(body, PATIENCE);
+        let activity = Activity::new();
+        let mut untaken = Untaken::new(body, PATIENCE, activity.begin());
         bytes.send(Ok(Bytes::from_static(b"first"))).unwrap();
         assert!(untaken.frame().await.unwrap().is_ok());
         sleep(PATIENCE + Duration::from_secs(1)).await;
         assert!(bytes.is_closed());
+        // Neither does it keep its connection.
+        activity.idle(PATIENCE).await;
         assert!(untaken.frame().await.unwrap().is_err(), "it must not end like a whole one");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_client_is_served_and_is_not_blamed_for_a_slow_cluster() {
         let (bytes, body) = pipe();
-        let mut untaken = Untaken::new(body, PATIENCE);
+        let mut untaken = Untaken::new(body, PATIENCE, Activity::new().begin());
         for _ in 0..5 {
             bytes.send(Ok(Bytes::from_static(b"more"))).unwrap();
             sleep(PATIENCE / 2).await;

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use protocol::catalog::{
-    self, Answer, BucketRef, Conditions, OBJECT_TAG_COUNT_MAX, Object, ObjectSummary, Operation, PieceStart,
-    Query, Success, Tags,
+    self, Answer, BucketRef, Conditions, ETag, ETagMatch, OBJECT_TAG_COUNT_MAX, Object, ObjectSummary,
+    Operation, PieceStart, Query, SourceConditions, Success, Tags,
 };
 
 use crate::auth::signature::BodyAuth;
@@ -28,7 +28,11 @@ const TAGGING_DIRECTIVE: &str = "x-amz-tagging-directive";
 const CHECKSUM_ALGORITHM: &str = "x-amz-checksum-algorithm";
 const STORAGE_CLASS: HeaderName = HeaderName::from_static("x-amz-storage-class");
 
+/// So often is the source looked at again if it is replaced while it is copied.
+pub(super) const ATTEMPTS: usize = 3;
+
 /// What a client wants its copy to be. Everything that is None is taken from the source.
+#[derive(Clone)]
 struct CopyRequest {
     conditions: Conditions,
     headers: Option<catalog::Headers>,
@@ -44,17 +48,51 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>) -> S3Result<Response> {
     source.authorise(call).await?;
     let bucket = unsupported::expected_bucket(call).await?;
 
-    let found = find_source(call, &source).await?;
-    if found.summary.size > BODY_BYTES_MAX {
-        return Err(S3Error::invalid_request(format!(
-            "The specified copy source is larger than the maximum allowable size for a copy source: {BODY_BYTES_MAX}"
-        )));
+    let mut refused = None;
+    for _ in 0..ATTEMPTS {
+        let found = find_source(call, &source).await?;
+        let etag = found.summary.etag;
+        if let Some(error) = refused.take().and_then(|refusal| is_of_destination(refusal, etag)) {
+            return Err(error);
+        }
+        check_size(&found.summary)?;
+        let copied = match request.algorithm.filter(|algorithm| !has_checksum(&found, *algorithm)) {
+            Some(algorithm) => copy_bytes(call, &source, &bucket, &request, algorithm).await,
+            None => {
+                let key = Bytes::from(call.head.key().to_owned());
+                copy_reference(call, by_reference(&source, &found, &bucket, key, &request)).await
+            }
+        };
+        match copied {
+            Err(error) if error.code == ErrorCode::PreconditionFailed => refused = Some((etag, error)),
+            copied => return Ok(response::xml(document(&copied?))),
+        }
     }
-    let copy = match request.algorithm.filter(|algorithm| !has_checksum(&found, *algorithm)) {
-        Some(algorithm) => copy_bytes(call, source, bucket, request, algorithm).await?,
-        None => copy_reference(call, source, bucket, request).await?,
-    };
-    Ok(response::xml(document(&copy)))
+    Err(changes_all_the_time())
+}
+
+/// A condition did not hold, when the source had this ETag. If it has it still, and the client's conditions on
+/// the source hold, that was one on the destination.
+fn is_of_destination((etag_before, error): (ETag, S3Error), etag: ETag) -> Option<S3Error> {
+    (etag_before == etag).then_some(error)
+}
+
+pub(super) fn changes_all_the_time() -> S3Error {
+    S3Error::with(ErrorCode::SlowDown, "the source of the copy changes all the time")
+}
+
+fn check_size(source: &ObjectSummary) -> S3Result<()> {
+    if source.size <= BODY_BYTES_MAX {
+        return Ok(());
+    }
+    Err(S3Error::invalid_request(format!(
+        "The specified copy source is larger than the maximum allowable size for a copy source: {BODY_BYTES_MAX}"
+    )))
+}
+
+/// True of this content only. What was judged of it, its size and checksums, holds for as long as this does.
+pub(super) fn same(object: &Object) -> SourceConditions {
+    SourceConditions { if_match: Some(ETagMatch::one(object.summary.etag)), ..SourceConditions::none() }
 }
 
 impl CopyRequest {
@@ -137,22 +175,27 @@ fn has_checksum(object: &Object, algorithm: Algorithm) -> bool {
     checksums.into_iter().any(|checksum| checksum.algorithm == algorithm)
 }
 
-async fn copy_reference<L: Link>(
-    call: &Call<'_, L>,
-    source: CopySource,
-    bucket: BucketRef,
-    request: CopyRequest,
-) -> S3Result<ObjectSummary> {
-    let operation = Operation::CopyObject {
-        source: source.bucket,
-        source_key: source.key.into(),
-        source_conditions: source.conditions,
-        bucket,
-        key: call.head.key().to_owned().into(),
-        conditions: request.conditions,
-        headers: request.headers,
-        tags: request.tags,
-    };
+/// The client's conditions on the source were judged on what was found, and all else that may be copied.
+fn by_reference(
+    source: &CopySource,
+    found: &Object,
+    bucket: &BucketRef,
+    key: Bytes,
+    request: &CopyRequest,
+) -> Operation {
+    Operation::CopyObject {
+        source: source.bucket.clone(),
+        source_key: source.key.clone().into(),
+        source_conditions: same(found),
+        bucket: bucket.clone(),
+        key,
+        conditions: request.conditions.clone(),
+        headers: request.headers.clone(),
+        tags: request.tags.clone(),
+    }
+}
+
+async fn copy_reference<L: Link>(call: &Call<'_, L>, operation: Operation) -> S3Result<ObjectSummary> {
     let (_, reply) = call.cluster().submit(&operation).await?;
     written(reply.map_err(|error| object::refused(call, error))?)
 }
@@ -167,18 +210,19 @@ fn written(success: Success) -> S3Result<ObjectSummary> {
 /// What is read is one version of the source, whatever becomes of the source meanwhile.
 async fn copy_bytes<L: Link>(
     call: &Call<'_, L>,
-    source: CopySource,
-    bucket: BucketRef,
-    request: CopyRequest,
+    source: &CopySource,
+    bucket: &BucketRef,
+    request: &CopyRequest,
     algorithm: Algorithm,
 ) -> S3Result<ObjectSummary> {
     let start = PieceStart::Offset { offset: 0 };
     let opened = call.cluster().open(source.bucket.clone(), source.key.clone().into(), start).await?;
-    let record = opened.map_err(|error| of_source(&source, error))?;
+    let record = opened.map_err(|error| of_source(source, error))?;
     let Object { summary, headers, tags, .. } = record.object.clone();
     if !source.conditions.hold(&summary.etag, summary.last_modified) {
         return Err(ErrorCode::PreconditionFailed.into());
     }
+    check_size(&summary)?;
     let body = match summary.size {
         0 => Body::empty(),
         size => Body::new(ObjectBody::new(record.read(0..size, call.seed()).await?, size)),
@@ -189,7 +233,8 @@ async fn copy_bytes<L: Link>(
     payload.want(algorithm);
 
     let key = Bytes::from(call.head.key().to_owned());
-    let CopyRequest { conditions, headers: new_headers, tags: new_tags, .. } = request;
+    let CopyRequest { conditions, headers: new_headers, tags: new_tags, .. } = request.clone();
+    let bucket = bucket.clone();
     let (headers, tags) = (new_headers.unwrap_or(headers), new_tags.unwrap_or(tags));
     let make = move |digested: &Digested, body| Operation::PutObject {
         bucket: bucket.clone(),
@@ -229,7 +274,6 @@ fn document(copy: &ObjectSummary) -> Document {
 
 #[cfg(test)]
 mod tests {
-    use protocol::catalog::ETag;
     use protocol::types::Timestamp;
 
     use super::*;
@@ -286,17 +330,44 @@ mod tests {
         assert!(check("/b/k", "b/k", &[("x-amz-storage-class", "STANDARD")]));
     }
 
-    #[test]
-    fn the_answer_tells_what_the_copy_is() {
+    fn summary() -> ObjectSummary {
         let checksum = Checksum::parse(Algorithm::Crc32, b"AAAAAQ==-2").unwrap();
-        let summary = ObjectSummary {
+        ObjectSummary {
             version: 1,
             size: 1,
             etag: ETag { digest: [0xab; 16], part_count: 2 },
             last_modified: Timestamp::new(0),
             checksums: vec![checksum.to_catalog()],
-        };
-        let text = document(&summary).finish();
+        }
+    }
+
+    /// Between looking at the source and copying it, it could be replaced: by one of more than 5 GiB, or one
+    /// without the checksum that was asked for.
+    #[test]
+    fn what_is_copied_is_what_was_looked_at() {
+        let head =
+            head_of("/b/k", &[("x-amz-copy-source", b"c/s"), ("x-amz-copy-source-if-none-match", b"\"x\"")]);
+        let source = CopySource::parse(&head).unwrap();
+        let found = Object { summary: summary(), headers: Vec::new(), tags: Vec::new(), upload: None };
+        let bucket = BucketRef::named("b");
+        let operation =
+            by_reference(&source, &found, &bucket, "k".into(), &CopyRequest::parse(&head).unwrap());
+        let Operation::CopyObject { source_conditions, .. } = operation else { panic!("{operation:?}") };
+        assert!(source_conditions.hold(&found.summary.etag, found.summary.last_modified));
+        assert!(!source_conditions.hold(&ETag::simple([1; 16]), found.summary.last_modified));
+    }
+
+    /// A condition on the source is tried again, one on the destination is the client's.
+    #[test]
+    fn a_condition_that_fails_although_the_source_is_the_same_is_one_on_the_destination() {
+        let refusal = || (ETag::simple([1; 16]), S3Error::new(ErrorCode::PreconditionFailed));
+        assert!(is_of_destination(refusal(), ETag::simple([1; 16])).is_some());
+        assert!(is_of_destination(refusal(), ETag::simple([2; 16])).is_none());
+    }
+
+    #[test]
+    fn the_answer_tells_what_the_copy_is() {
+        let text = document(&summary()).finish();
         let expected = "<LastModified>1970-01-01T00:00:00.000Z</LastModified>\
             <ETag>&quot;abababababababababababababababab-2&quot;</ETag>\
             <ChecksumCRC32>AAAAAQ==-2</ChecksumCRC32><ChecksumType>COMPOSITE</ChecksumType></CopyObjectResult>";

@@ -5,8 +5,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use protocol::catalog::{self, BucketRef};
 
-use crate::cluster::{ClusterError, Link};
+use crate::cluster::{ClusterError, Link, READ_BYTES_FREE};
 use crate::http::Call;
+use crate::http::answers::PaidFor;
 use crate::http::response::{self, Response};
 use crate::s3::object_body::ObjectBody;
 use crate::s3::read_request::{ReadRequest, Wanted};
@@ -63,6 +64,9 @@ async fn attempt<L: Link>(
     match reader.next().await {
         Ok(Some(first)) => {
             *answer.body_mut() = Body::new(ObjectBody::begun(first, reader, length));
+            if length > READ_BYTES_FREE {
+                answer.extensions_mut().insert(PaidFor);
+            }
             Ok(Some(answer))
         }
         Ok(None) => Err(ClusterError::Lost("the beginning of the object".into()).into()),

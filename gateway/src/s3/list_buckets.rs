@@ -1,13 +1,18 @@
 //! ListBuckets: the buckets that the caller may see.
+//!
+//! A caller that may see some buckets only has them looked up by name. If the list of all were cut down to
+//! them, a page would end where the list of all was cut, and its token would name a bucket of somebody else's.
 
-use protocol::catalog::{Answer, Bucket, ListPosition, Query as Ask};
+use std::collections::BTreeSet;
+
+use protocol::catalog::{Answer, Bucket, BucketRef, ListPosition, Query as Ask};
 
 use crate::cluster::{ClusterError, Link};
 use crate::http::response::{self, Response};
 use crate::http::{Call, Query};
 use crate::s3::owner::Owner;
 use crate::s3::xml::Document;
-use crate::s3::{S3Error, S3Result, token};
+use crate::s3::{ErrorCode, S3Error, S3Result, token};
 
 /// The most buckets of an answer.
 const LIMIT_MAX: u32 = 10_000;
@@ -33,7 +38,10 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>) -> S3Result<Response> {
     let region = call.region();
     let page = match &request.region {
         Some(other) if other != region => Page { buckets: Vec::new(), next: None },
-        _ => request.page(call).await?,
+        _ => match call.caller.buckets() {
+            None => request.page_of_all(call).await?,
+            Some(names) => request.page_of(request.look_up(call, names).await?),
+        },
     };
     Ok(response::xml(request.document(region, &page, &Owner::of_caller(call.caller))))
 }
@@ -61,7 +69,7 @@ impl Request {
         })
     }
 
-    async fn page<L: Link>(&self, call: &Call<'_, L>) -> S3Result<Page> {
+    async fn page_of_all<L: Link>(&self, call: &Call<'_, L>) -> S3Result<Page> {
         let mut page = Page { buckets: Vec::new(), next: None };
         let mut after = self.after.clone();
         loop {
@@ -74,10 +82,8 @@ impl Request {
             let Answer::Buckets { buckets, truncated } = call.read(&query).await? else {
                 return Err(ClusterError::Invalid("the answer is not a list of buckets".into()).into());
             };
-            let name = |bucket: &Bucket| String::from_utf8_lossy(&bucket.name).into_owned();
-            page.next = buckets.last().map(name).filter(|_| truncated);
-            let visible = |bucket: &Bucket| call.caller.may_see_bucket(&name(bucket));
-            page.buckets.extend(buckets.into_iter().filter(visible));
+            page.next = buckets.last().map(name_of).filter(|_| truncated);
+            page.buckets.extend(buckets);
             match &page.next {
                 Some(next) if self.limit.is_none() && page.buckets.len() < LIMIT_MAX as usize => {
                     after = next.clone();
@@ -85,6 +91,34 @@ impl Request {
                 _ => return Ok(page),
             }
         }
+    }
+
+    /// Those of them that exist and are wanted, in order.
+    async fn look_up<L: Link>(&self, call: &Call<'_, L>, names: BTreeSet<&str>) -> S3Result<Vec<Bucket>> {
+        let mut buckets = Vec::new();
+        for name in names.into_iter().filter(|name| self.wants(name)) {
+            let bucket = BucketRef::named(name.to_owned());
+            match call.read(&Ask::GetBucket { bucket }).await {
+                Ok(Answer::Bucket { bucket }) => buckets.push(bucket),
+                Ok(_) => return Err(ClusterError::Invalid("the answer is not a bucket".into()).into()),
+                Err(error) if error.code == ErrorCode::NoSuchBucket => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(buckets)
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        name.starts_with(&self.prefix) && name > self.after.as_str()
+    }
+
+    /// The first of these, which are all that there are.
+    fn page_of(&self, mut buckets: Vec<Bucket>) -> Page {
+        let limit = self.limit.unwrap_or(LIMIT_MAX) as usize;
+        let is_cut = buckets.len() > limit;
+        buckets.truncate(limit);
+        let next = buckets.last().map(name_of).filter(|_| is_cut);
+        Page { buckets, next }
     }
 
     fn document(&self, region: &str, page: &Page, owner: &Owner) -> Document {
@@ -106,13 +140,16 @@ impl Request {
     }
 }
 
+fn name_of(bucket: &Bucket) -> String {
+    String::from_utf8_lossy(&bucket.name).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use protocol::catalog::BucketId;
     use protocol::types::Timestamp;
 
     use super::*;
-    use crate::s3::ErrorCode;
     use crate::s3::listing::tests::{assert_document, owner, query};
 
     fn request(text: &str) -> S3Result<Request> {
@@ -142,16 +179,37 @@ mod tests {
         assert!(request("max-buckets=10000").is_ok());
     }
 
-    #[test]
-    fn buckets_have_a_date_and_a_region() {
-        let bucket = Bucket {
-            name: "abc".into(),
+    fn bucket(name: &'static str) -> Bucket {
+        Bucket {
+            name: name.into(),
             id: BucketId::new(1),
             owner: "ab".into(),
             created: Timestamp::new(1_767_323_045_678_901),
             tags: vec![],
+        }
+    }
+
+    /// The token was the name of the last bucket that was looked at: with `max-buckets=1`, a key for one bucket
+    /// read the names of all.
+    #[test]
+    fn who_may_see_some_buckets_is_told_of_no_other() {
+        let own = || vec![bucket("b1"), bucket("b2"), bucket("b3")];
+        let page = |text: &str| {
+            let page = request(text).unwrap().page_of(own());
+            (page.buckets.iter().map(name_of).collect::<Vec<_>>(), page.next)
         };
-        let page = Page { buckets: vec![bucket], next: Some("abc".into()) };
+        assert_eq!(page("max-buckets=1"), (vec!["b1".into()], Some("b1".into())));
+        assert_eq!(page("max-buckets=3"), (vec!["b1".into(), "b2".into(), "b3".into()], None));
+        assert_eq!(page("").1, None);
+
+        let next = request(&format!("prefix=b&continuation-token={}", token("b1"))).unwrap();
+        let asked: Vec<_> = ["a", "b", "b1", "b2", "c"].into_iter().filter(|name| next.wants(name)).collect();
+        assert_eq!(asked, ["b2"]);
+    }
+
+    #[test]
+    fn buckets_have_a_date_and_a_region() {
+        let page = Page { buckets: vec![bucket("abc")], next: Some("abc".into()) };
         assert_document(
             request("prefix=a").unwrap().document("here", &page, &owner()),
             "ListAllMyBucketsResult",

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use protocol::catalog::{
-    self, ByteRange, Checksums, ETag, ETagMatch, Object, Operation, PieceStart, SourceConditions, Success,
+    self, ByteRange, Checksums, ETag, Object, Operation, PieceStart, SourceConditions, Success,
 };
 use protocol::types::Timestamp;
 
-use super::copy_object::{find_source, of_source, unreadable};
+use super::copy_object::{ATTEMPTS, changes_all_the_time, find_source, of_source, same, unreadable};
 use super::copy_source::CopySource;
 use super::multipart::{self, UploadRef};
 use super::object_body::ObjectBody;
@@ -26,9 +26,6 @@ use crate::http::{Call, Head};
 use crate::s3::xml::Document;
 
 const RANGE: HeaderName = HeaderName::from_static("x-amz-copy-source-range");
-
-/// So often is the source read again if it changes while it is read.
-const ATTEMPTS: usize = 3;
 
 pub(crate) async fn handle<L: Link>(call: &Call<'_, L>) -> S3Result<Response> {
     unsupported::check(call.head)?;
@@ -44,7 +41,7 @@ pub(crate) async fn handle<L: Link>(call: &Call<'_, L>) -> S3Result<Response> {
             return Ok(response::xml(copied.document()));
         }
     }
-    Err(S3Error::with(ErrorCode::SlowDown, "the source of the copy changes all the time"))
+    Err(changes_all_the_time())
 }
 
 /// `bytes=first-last`, both given, both inclusive: nothing else that a range can be.
@@ -237,11 +234,6 @@ enum Referred {
 
 fn stored(digested: &Digested) -> Checksums {
     digested.checksums.iter().map(Checksum::to_catalog).collect()
-}
-
-/// True of this content only.
-fn same(object: &Object) -> SourceConditions {
-    SourceConditions { if_match: Some(ETagMatch::one(object.summary.etag)), ..SourceConditions::none() }
 }
 
 /// Which bytes of a source of this size are meant.

@@ -88,10 +88,39 @@ fn who_waits_is_let_in_when_there_is_room() {
     });
 }
 
+/// Ten clients that did not say how much they would send, and then hardly sent anything, kept out every other
+/// upload and every document: nobody could delete many keys, or complete an upload.
+#[test]
+fn uploads_of_unknown_length_leave_room_for_others_and_for_documents() {
+    let budget = impatient(MEMORY_BYTES);
+    block_on(async {
+        let mut places = Vec::new();
+        while let Ok(place) = budget.place(None).await {
+            places.push(place);
+        }
+        assert_eq!(places.len(), 5);
+        assert!(budget.place(Some(5 << 30)).await.is_err(), "it needs large chunks, too");
+        for _ in 0..40 {
+            let place = budget.place(Some(64 * MIB)).await.unwrap();
+            assert!(place.chunk_size <= CHUNK_SIZE_MODEST);
+            places.push(place);
+        }
+        // Until there is no room at all.
+        while let Ok(place) = budget.place(Some(300_000)).await {
+            places.push(place);
+        }
+        assert!(budget.document(DOCUMENT_BYTES_MAX).await.is_ok());
+        assert!(budget.small(16 << 10).await.is_ok());
+        places.clear();
+        assert_eq!(budget.usage().0, 0);
+        assert_eq!(budget.place(None).await.unwrap().chunk_size, CHUNK_BYTES_MAX);
+    });
+}
+
 proptest! {
     /// However little room there is.
     #[test]
-    fn every_body_fits_into_its_chunks(length in 1..=5_u64 << 30, taken in 0..=MEMORY_BYTES / 2) {
+    fn every_body_fits_into_its_chunks(length in 1..=5_u64 << 30, taken in 0..=MEMORY_BYTES / 11 * 5) {
         let budget = MemoryBudget::new(MEMORY_BYTES);
         let taken = u32::try_from(taken).unwrap();
         let _taken = budget.filling.try_acquire_many(taken).unwrap();

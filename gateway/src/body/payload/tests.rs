@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
@@ -147,13 +149,41 @@ fn a_connection_that_breaks_is_no_end() {
 fn a_client_that_falls_silent_is_given_up() {
     let (sender, body) = pipe();
     let mut payload = Payload::new(body, BodyAuth::Unsigned, &HeaderMap::new()).unwrap();
-    payload.patience = Duration::from_millis(20);
+    payload.pace.silence = Duration::from_millis(20);
     sender.send(Ok(Bytes::from_static(PLAIN))).unwrap();
     block_on(async {
         assert_eq!(payload.next().await, Ok(Some(Bytes::from_static(PLAIN))));
         assert_eq!(payload.next().await.unwrap_err().code, ErrorCode::RequestTimeout);
     });
     drop(sender);
+}
+
+/// Ten of them kept the memory that every larger upload and every document needs, for as long as they liked.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sends_a_byte_now_and_then_is_given_up() {
+    for (length, most) in [("1000000000", 90), ("1000", 150)] {
+        let (sender, body) = pipe();
+        let began = Instant::now();
+        let client = tokio::spawn(async move {
+            while sender.send(Ok(Bytes::from_static(b"x"))).is_ok() {
+                tokio::time::sleep(Duration::from_secs(25)).await;
+            }
+        });
+        let mut payload =
+            Payload::new(body, BodyAuth::Unsigned, &headers(&[("content-length", length)])).unwrap();
+        let refused = async {
+            loop {
+                if let Err(error) = payload.next().await {
+                    return error.code;
+                }
+            }
+        };
+        let refused = timeout(Duration::from_secs(1000), refused).await.expect("it was not given up");
+        assert_eq!(refused, ErrorCode::RequestTimeout);
+        assert!(began.elapsed() <= Duration::from_secs(most), "{:?}", began.elapsed());
+        drop(payload);
+        client.await.unwrap();
+    }
 }
 
 #[test]
