@@ -317,6 +317,25 @@ fn a_probe_succeeds_where_something_is_ready_and_fails_in_words_where_not() {
     drop(deaf);
 }
 
+/// A replica that may open no more files ends, because it cannot know what it misses.
+#[test]
+fn clients_that_only_connect_do_not_take_the_files_of_the_replicas() {
+    let scratch = Scratch::new("connections");
+    let dev = scratch.command(&[]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 400; exec \"$0\" \"$@\""]).arg(dev.get_program()).args(dev.get_args());
+    let process = Process::start(limited, &scratch.cluster.key().with_file_name("dev.log"));
+    scratch.cluster.wait("a greeting", || process.log().contains("Ctrl-C stops it").then_some(()));
+    let address = ("127.0.0.1", scratch.s3);
+    let idle: Vec<TcpStream> = (0..500).map_while(|_| TcpStream::connect(address).ok()).collect();
+    assert!(idle.len() > 200, "{}", idle.len());
+    std::thread::sleep(Duration::from_millis(300));
+    drop(idle);
+    let load = bench(&scratch.endpoint(), &["--size", "2MiB", "--count", "40"]);
+    assert!(load.status.success(), "{}", String::from_utf8_lossy(&load.stderr));
+    stop(process);
+}
+
 fn bench(endpoint: &str, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_viewstone"));
     command.args(["bench", "--endpoint", endpoint, "--json"]).args(more);

@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -38,6 +39,14 @@ use crate::cluster::Link;
 
 /// The next waits in the kernel's queue.
 const CONNECTIONS_MAX: usize = 8_192;
+
+/// No more than half of the files that the process may have open: whoever connects must not keep a
+/// replica beside this gateway from opening its own, which would end it.
+fn connections_max() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files / 2).unwrap_or(CONNECTIONS_MAX).min(CONNECTIONS_MAX)
+}
+
 /// For a TLS handshake.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 /// For a request's head, and for the next request on a connection that is kept.
@@ -61,16 +70,17 @@ pub async fn serve<L: Link>(
     tls: Option<Tls>,
     stop: watch::Receiver<bool>,
 ) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections_max = connections_max();
+    let room = Arc::new(Semaphore::new(connections_max));
     let server = Server { router: router(gateway, tls.is_some()), tls: tls.map(Arc::new), room, stop };
     let mut accepting = JoinSet::new();
     for listener in listeners {
         accepting.spawn(server.clone().accept_all(listener));
     }
     accepting.join_all().await;
-    let all = u32::try_from(CONNECTIONS_MAX).expect("a small number");
+    let all = u32::try_from(connections_max).expect("a small number");
     if timeout(STOP_PATIENCE, server.room.acquire_many(all)).await.is_err() {
-        let left = CONNECTIONS_MAX - server.room.available_permits();
+        let left = connections_max - server.room.available_permits();
         tracing::warn!(connections = left, "stopping while requests run: they took too long");
     }
 }

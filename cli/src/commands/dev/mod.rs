@@ -149,7 +149,7 @@ fn s3_of(sources: &Sources, listen: SocketAddr) -> Result<S3, Failure> {
     };
     S3::not_for_everybody(&[listen], &secret_key)?;
     Ok(S3 {
-        known_keys: secret_key == SECRET_KEY,
+        known_keys: secret_key == S3::PUBLISHED_SECRET,
         listen: vec![listen],
         access_key,
         secret_key,
