@@ -110,6 +110,11 @@ impl Network {
         self.links.get(&(from, to)).is_some_and(|link| link.cut || link.narrow)
     }
 
+    /// Whether what the link carries arrives late.
+    pub fn is_slow(&self, from: Peer, to: Peer) -> bool {
+        self.links.get(&(from, to)).is_some_and(|link| link.clog > 0)
+    }
+
     pub fn mend_all(&mut self) {
         self.links.clear();
     }

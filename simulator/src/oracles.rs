@@ -161,11 +161,31 @@ impl Oracles {
                 return Err(format!("{life:?} denies op {} which it acknowledged", slot.header.op));
             }
         }
-        let forgotten = sworn.iter().find(|(op, (_, view))| **op > vote.head() && *view == vote.log_view);
-        if let Some((op, _)) = forgotten.filter(|_| vote.certain) {
+        let mut forgotten =
+            sworn.iter().filter(|(op, (_, view))| **op > vote.head() && *view == vote.log_view);
+        if vote.certain
+            && let Some((op, _)) =
+                forgotten.find(|(op, (name, _))| !self.is_refuted(vote.commit, **op, *name))
+        {
             return Err(format!("{life:?} votes a log that ends before op {op} which it acknowledged"));
         }
         Ok(())
+    }
+
+    /// Whether the log as committed through `commit` holds another entry where the ancestor of this one
+    /// would be. Who has learnt that by fetching a checkpoint may forget what it acknowledged above: an
+    /// election decided against it, and it can never be committed.
+    fn is_refuted(&self, commit: Op, op: Op, name: Checksum) -> bool {
+        let known = op.min(commit);
+        if known == Op::ZERO {
+            return false;
+        }
+        let mut ancestor = name;
+        for _ in known.get()..op.get() {
+            let Some(entry) = self.entries.get(&ancestor) else { return false };
+            ancestor = entry.header.parent;
+        }
+        self.committed.get(position(known)).is_some_and(|committed| *committed != ancestor)
     }
 
     fn check_root(&mut self, checkpoint: &Checkpoint) -> Result<(), String> {

@@ -178,8 +178,9 @@ impl World {
     pub(super) fn what_is_beyond_the_budget(&self) -> Option<String> {
         let core: Vec<usize> =
             (0..self.machines.len()).filter(|machine| !self.nemesis.is_outside(*machine)).collect();
-        if let Some(excuse) = self.an_outsider_reigns_for_some(&core) {
-            return Some(excuse);
+        let reign = self.an_outsider_reigns_for_some(&core).or_else(|| self.an_outsider_reigns_late(&core));
+        if reign.is_some() {
+            return reign;
         }
         if !core.iter().any(|machine| self.nemesis.is_afflicted(*machine)) {
             return None;
@@ -192,12 +193,7 @@ impl World {
     /// A known limit: who alone is cut off from a primary that all others hear and reach is not served
     /// by it, and cannot depose it.
     fn an_outsider_reigns_for_some(&self, core: &[usize]) -> Option<String> {
-        let outsiders = (0..self.machines.len()).filter(|machine| self.nemesis.is_outside(*machine));
-        let mut reigning = outsiders.filter(|machine| {
-            let process = self.machines[*machine].process.as_ref();
-            process.is_some_and(|process| process.core.is_primary())
-        });
-        reigning.find_map(|primary| {
+        self.reigning_outside().find_map(|primary| {
             let primary = self.peer_of(primary);
             let inside: Vec<Peer> =
                 core.iter().map(|machine| self.peer_of(*machine)).chain(self.clients.peers()).collect();
@@ -207,6 +203,35 @@ impl World {
             let lost = lost.count();
             (lost > 0 && lost < inside.len())
                 .then(|| format!("{lost} are cut off from {primary:?}, which reigns outside"))
+        })
+    }
+
+    /// The same limit: whoever hears a primary late is late, for as long as clients go on. They are served,
+    /// and nobody but those who hear it late may lack anything.
+    fn an_outsider_reigns_late(&self, core: &[usize]) -> Option<String> {
+        if self.clients.waiting().is_some() {
+            return None;
+        }
+        self.reigning_outside().find_map(|primary| {
+            let view = self.machines[primary].process.as_ref()?.core.view();
+            let peer = self.peer_of(primary);
+            let is_late = |machine: &usize| {
+                let follows = self.machines[*machine].process.as_ref().is_some_and(|process| {
+                    process.core.status() == StatusName::Normal && process.core.view() == view
+                });
+                follows && self.network.is_slow(peer, self.peer_of(*machine))
+            };
+            let mut lacking = core.iter().filter(|machine| !self.is_current(**machine)).peekable();
+            lacking.peek()?;
+            lacking.all(is_late).then(|| format!("some hear {peer:?}, which reigns outside, late"))
+        })
+    }
+
+    fn reigning_outside(&self) -> impl Iterator<Item = usize> {
+        let outsiders = (0..self.machines.len()).filter(|machine| self.nemesis.is_outside(*machine));
+        outsiders.filter(|machine| {
+            let process = self.machines[*machine].process.as_ref();
+            process.is_some_and(|process| process.core.is_primary())
         })
     }
 

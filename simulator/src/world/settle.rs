@@ -100,32 +100,39 @@ impl World {
         self.what_chunks_lack().is_none()
     }
 
+    /// Whether a machine is normal, holds the whole log, has applied it and knows that.
+    pub(super) fn is_current(&self, machine: usize) -> bool {
+        let committed = Op::new(self.oracles.committed_count() as u64);
+        self.machines[machine].process.as_ref().is_some_and(|process| {
+            let core = &process.core;
+            let whole = core.durable_through() == core.head().0 && core.applied() >= committed;
+            let current = core.applied() == core.head().0 && core.has_caught_up();
+            core.status() == StatusName::Normal && whole && current
+        })
+    }
+
     fn what_is_unsettled(&self) -> String {
         let mut text = String::new();
-        let committed = Op::new(self.oracles.committed_count() as u64);
         for (index, machine) in self.machines.iter().enumerate() {
             if self.nemesis.is_outside(index) {
                 continue;
             }
             match &machine.process {
                 None => text.push_str(&format!("replica {index} is down; ")),
+                Some(_) if self.is_current(index) => {}
                 Some(process) => {
                     let core = &process.core;
-                    let whole = core.durable_through() == core.head().0 && core.applied() >= committed;
-                    let current = core.applied() == core.head().0 && core.has_caught_up();
-                    if core.status() != StatusName::Normal || !whole || !current {
-                        text.push_str(&format!(
-                            "replica {index}: {:?} view {} log_view {} head {} commit {} applied {} durable {} caught up {}; ",
-                            core.status(),
-                            core.view(),
-                            core.log_view(),
-                            core.head().0,
-                            core.commit(),
-                            core.applied(),
-                            core.durable_through(),
-                            core.has_caught_up(),
-                        ));
-                    }
+                    text.push_str(&format!(
+                        "replica {index}: {:?} view {} log_view {} head {} commit {} applied {} durable {} caught up {}; ",
+                        core.status(),
+                        core.view(),
+                        core.log_view(),
+                        core.head().0,
+                        core.commit(),
+                        core.applied(),
+                        core.durable_through(),
+                        core.has_caught_up(),
+                    ));
                 }
             }
         }
