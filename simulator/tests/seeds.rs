@@ -83,6 +83,13 @@ fn seeds_whose_debts_were_never_paid_pay_them() {
 fn seeds_that_were_false_alarms_are_none() {
     let seeds = [
         (270, Stack::Whole, "a disk that was replaced before its replica had rejoined passed for an old one"),
+        (647, Stack::Whole, "a receipt was given for a chunk that the log had given up"),
+        (1979, Stack::Whole, "a receipt was given for a chunk that the log had given up"),
+        (
+            3052,
+            Stack::Whole,
+            "a primary outside the core was heard late by one, while upkeep and clients went on",
+        ),
         (9044, Stack::Core, "a primary outside the core was heard four seconds late, and clients went on"),
         (
             15002,

@@ -86,10 +86,11 @@ impl Chunks {
         Ok(())
     }
 
-    /// A receipt leaves a replica.
+    /// A receipt leaves a replica. For a chunk that the log has given up it is worth nothing, and the
+    /// replica may not have heard of that yet.
     pub fn on_receipt(&self, life: Life, chunk: ChunkId, root: ChunkRoot) -> Result<(), String> {
         let held = self.held.get(&life).and_then(|held| held.get(&chunk));
-        if held == Some(&root) {
+        if held == Some(&root) || self.verdict(chunk) == Verdict::Dead {
             return Ok(());
         }
         Err(format!("{life:?} gives a receipt for {chunk:?}, which it never made durable"))
