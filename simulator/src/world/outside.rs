@@ -216,7 +216,7 @@ impl World {
             let view = self.machines[primary].process.as_ref()?.core.view();
             let peer = self.peer_of(primary);
             let hears_late = |machine: &usize| self.network.is_slow(peer, self.peer_of(*machine));
-            let pipeline = u64::try_from(self.options.config.limits.pipeline_max).expect("it is small");
+            let pipeline = self.options.config.limits.pipeline_max;
             let follows = |machine: &usize| {
                 self.machines[*machine].process.as_ref().is_some_and(|process| {
                     let core = &process.core;
