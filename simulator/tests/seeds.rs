@@ -33,6 +33,12 @@ fn calm_worlds_are_quiet() {
     }
 }
 
+fn passes(seed: u64, stack: Stack, why: &str) {
+    if let Err(what) = run_seed(&Options::draw(seed, mode_of(seed), stack), None, false) {
+        panic!("seed {seed} ({why}): {what}");
+    }
+}
+
 /// Each of these did not settle once, for the reason that stands beside it.
 #[test]
 fn seeds_that_were_not_live_are() {
@@ -47,9 +53,7 @@ fn seeds_that_were_not_live_are() {
         (5246, "a head above the canonical one proved nothing about what was committed"),
     ];
     for (seed, why) in seeds {
-        if let Err(what) = run_seed(&Options::draw(seed, mode_of(seed), Stack::Core), None, false) {
-            panic!("seed {seed} ({why}): {what}");
-        }
+        passes(seed, Stack::Core, why);
     }
 }
 
@@ -58,9 +62,7 @@ fn seeds_that_were_not_live_are() {
 fn seeds_that_broke_a_promise_of_a_disk_do_not() {
     let seeds = [(177, "an unreadable sector behind a short superblock outlived every write of it")];
     for (seed, why) in seeds {
-        if let Err(what) = run_seed(&Options::draw(seed, mode_of(seed), Stack::Core), None, false) {
-            panic!("seed {seed} ({why}): {what}");
-        }
+        passes(seed, Stack::Core, why);
     }
 }
 
@@ -72,9 +74,7 @@ fn seeds_whose_debts_were_never_paid_pay_them() {
         (57, "operations of replicas whose clocks were behind filled the log, and none had an effect"),
     ];
     for (seed, why) in seeds {
-        if let Err(what) = run_seed(&Options::draw(seed, mode_of(seed), Stack::Whole), None, false) {
-            panic!("seed {seed} ({why}): {what}");
-        }
+        passes(seed, Stack::Whole, why);
     }
 }
 
@@ -98,8 +98,6 @@ fn seeds_that_were_false_alarms_are_none() {
         ),
     ];
     for (seed, stack, why) in seeds {
-        if let Err(what) = run_seed(&Options::draw(seed, mode_of(seed), stack), None, false) {
-            panic!("seed {seed} ({why}): {what}");
-        }
+        passes(seed, stack, why);
     }
 }
