@@ -101,7 +101,7 @@ impl World {
     }
 
     /// Whether a machine is normal, holds the whole log, has applied it and knows that.
-    pub(super) fn is_current(&self, machine: usize) -> bool {
+    fn is_current(&self, machine: usize) -> bool {
         let committed = Op::new(self.oracles.committed_count() as u64);
         self.machines[machine].process.as_ref().is_some_and(|process| {
             let core = &process.core;
