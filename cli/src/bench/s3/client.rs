@@ -122,10 +122,12 @@ impl Client {
 
     /// Whether there is a bucket of this name. Not with HEAD, whose refusals do not say why.
     pub(super) async fn is_there(&mut self, bucket: &str) -> Result<bool, Failure> {
-        match self.persist(&Method::GET, bucket, "location=", &Body::empty(), &mut |_, _| true).await {
+        let question =
+            Question { method: Method::GET, path: bucket, query: "location=", body: &Body::empty() };
+        match self.persist(&question, &mut |_, _| true).await {
             Ok(_) => Ok(true),
             Err(Refused::Absent(_)) => Ok(false),
-            Err(why) => Err(Failure::new(format!("GET {}: {why}", target(bucket, "location=")))),
+            Err(why) => Err(question.failed(&why)),
         }
     }
 
@@ -139,21 +141,18 @@ impl Client {
         body: &Body,
         mut take: impl FnMut(usize, &[u8]) -> bool,
     ) -> Result<usize, Failure> {
-        let answered = self.persist(&method, path, query, body, &mut take).await;
-        answered.map_err(|why| Failure::new(format!("{method} {}: {why}", target(path, query))))
+        let question = Question { method, path, query, body };
+        self.persist(&question, &mut take).await.map_err(|why| question.failed(&why))
     }
 
     async fn persist(
         &mut self,
-        method: &Method,
-        path: &str,
-        query: &str,
-        body: &Body,
+        question: &Question<'_>,
         take: &mut impl FnMut(usize, &[u8]) -> bool,
     ) -> Result<usize, Refused> {
         let mut attempt = 0;
         loop {
-            match self.try_once(method, path, query, body, take).await {
+            match self.try_once(question, take).await {
                 Err(Refused::ForNow(_)) if attempt < RETRIES => {
                     self.connection = None;
                     self.retries += 1;
@@ -167,13 +166,10 @@ impl Client {
 
     async fn try_once(
         &mut self,
-        method: &Method,
-        path: &str,
-        query: &str,
-        body: &Body,
+        question: &Question<'_>,
         take: &mut impl FnMut(usize, &[u8]) -> bool,
     ) -> Result<usize, Refused> {
-        let request = self.request(method, path, query, body)?;
+        let request = self.request(question)?;
         let sender = self.connection().await?;
         let answered = timeout(PATIENCE, sender.send_request(request)).await;
         let response = answered.map_err(|_| broken("no answer in time"))?.map_err(broken)?;
@@ -215,13 +211,8 @@ impl Client {
         }
     }
 
-    fn request(
-        &self,
-        method: &Method,
-        path: &str,
-        query: &str,
-        body: &Body,
-    ) -> Result<Request<Full<Bytes>>, Refused> {
+    fn request(&self, question: &Question<'_>) -> Result<Request<Full<Bytes>>, Refused> {
+        let Question { method, path, query, body } = question;
         let Endpoint { host, signer, signs_payload, .. } = &self.endpoint;
         let payload = if *signs_payload { body.sha256.as_str() } else { "UNSIGNED-PAYLOAD" };
         let unsound = |error: &dyn fmt::Display| Refused::ForGood(error.to_string());
@@ -232,7 +223,7 @@ impl Client {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.bytes.len()));
         let mut request = Request::new(Full::new(body.bytes.clone()));
         *request.method_mut() = method.clone();
-        *request.uri_mut() = target(path, query).parse().map_err(|error| unsound(&error))?;
+        *request.uri_mut() = question.target().parse().map_err(|error| unsound(&error))?;
         *request.headers_mut() = headers;
         Ok(request)
     }
@@ -247,8 +238,23 @@ async fn begin(
     Ok(sender)
 }
 
-fn target(path: &str, query: &str) -> String {
-    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+/// What is asked, as often as it takes.
+struct Question<'a> {
+    method: Method,
+    path: &'a str,
+    query: &'a str,
+    body: &'a Body,
+}
+
+impl Question<'_> {
+    fn target(&self) -> String {
+        let Question { path, query, .. } = self;
+        if query.is_empty() { (*path).to_owned() } else { format!("{path}?{query}") }
+    }
+
+    fn failed(&self, why: &Refused) -> Failure {
+        Failure::new(format!("{} {}: {why}", self.method, self.target()))
+    }
 }
 
 /// What the server says of it.
